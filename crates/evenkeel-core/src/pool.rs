@@ -1,0 +1,149 @@
+//! The backends of a service: an immutable snapshot that one writer replaces in one swap.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::backend::Backend;
+use crate::endpoint::Endpoint;
+use crate::health::Evidence;
+use crate::treatment::Treatment;
+
+/// A backend as a snapshot has it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The live part, the same in every snapshot.
+    pub backend: Arc<Backend>,
+    /// What the evidence says.
+    pub evidence: Evidence,
+    /// What is done about it.
+    pub treatment: Treatment,
+}
+
+/// The state of a pool at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    members: Vec<Member>,
+    serving: Vec<Arc<Backend>>,
+}
+
+impl Snapshot {
+    /// Every backend, in the order of the endpoints. A pool has 1 to 9: a scan is right.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The backends that get new connections.
+    pub fn serving(&self) -> &[Arc<Backend>] {
+        &self.serving
+    }
+}
+
+/// Reads the current snapshot. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    current: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Pool {
+    /// An empty pool with its one writer.
+    pub fn new() -> (PoolWriter, Self) {
+        let pool = Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())) };
+        (PoolWriter { pool: pool.clone() }, pool)
+    }
+
+    /// The state now; held no longer than the pick.
+    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+}
+
+/// The one writer of a pool.
+#[derive(Debug)]
+pub struct PoolWriter {
+    pool: Pool,
+}
+
+impl PoolWriter {
+    /// Makes `members` the state of the pool. An endpoint that stays keeps its backend and its
+    /// connections. Then carries the treatments out: what is to be reset is reset.
+    pub fn publish(&mut self, members: &[(Endpoint, Evidence, Treatment)]) {
+        let old = self.pool.current.load_full();
+        let members: Vec<Member> = members
+            .iter()
+            .map(|(endpoint, evidence, treatment)| {
+                let known = old.members.iter().find(|m| m.backend.endpoint() == *endpoint);
+                let backend =
+                    known.map_or_else(|| Arc::new(Backend::new(*endpoint)), |m| m.backend.clone());
+                Member { backend, evidence: *evidence, treatment: *treatment }
+            })
+            .collect();
+        for member in &members {
+            match member.treatment {
+                Treatment::Serve | Treatment::Drain => member.backend.allow(),
+                Treatment::Reset => {}
+            }
+        }
+        let serving = members
+            .iter()
+            .filter(|m| m.treatment == Treatment::Serve)
+            .map(|m| m.backend.clone())
+            .collect();
+        let reset: Vec<Arc<Backend>> = members
+            .iter()
+            .filter(|m| m.treatment == Treatment::Reset)
+            .map(|m| m.backend.clone())
+            .collect();
+        self.pool.current.store(Arc::new(Snapshot { members, serving }));
+        // After the swap: nobody picks them any more, and who just did finds the slot cancelled.
+        for backend in reset {
+            backend.reset();
+        }
+    }
+
+    /// How many connections the endpoint has; none if the pool does not know it.
+    pub fn active(&self, endpoint: Endpoint) -> usize {
+        let snapshot = self.pool.current.load();
+        let member = snapshot.members.iter().find(|m| m.backend.endpoint() == endpoint);
+        member.map_or(0, |m| m.backend.active())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{Class, Health};
+
+    const READY: Evidence = Evidence { health: Health::Ready, class: Class::Ready };
+
+    fn endpoint(last: u8) -> Endpoint {
+        format!("10.0.0.{last}:6443").parse().unwrap()
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_keeps_its_connections() {
+        let (mut writer, pool) = Pool::new();
+        writer.publish(&[(endpoint(1), READY, Treatment::Serve)]);
+        let slot = pool.snapshot().serving()[0].take_slot();
+        writer.publish(&[
+            (endpoint(1), READY, Treatment::Drain),
+            (endpoint(2), READY, Treatment::Serve),
+        ]);
+        assert_eq!(writer.active(endpoint(1)), 1);
+        assert!(!slot.reset().is_cancelled());
+        assert_eq!(pool.snapshot().serving().len(), 1);
+        assert_eq!(pool.snapshot().serving()[0].endpoint(), endpoint(2));
+    }
+
+    #[test]
+    fn what_is_treated_reset_loses_its_connections_and_may_come_back() {
+        let (mut writer, pool) = Pool::new();
+        writer.publish(&[(endpoint(1), READY, Treatment::Serve)]);
+        let slot = pool.snapshot().serving()[0].take_slot();
+        writer.publish(&[(endpoint(1), READY, Treatment::Reset)]);
+        assert!(slot.reset().is_cancelled());
+        assert!(pool.snapshot().serving().is_empty());
+        writer.publish(&[(endpoint(1), READY, Treatment::Serve)]);
+        assert!(!pool.snapshot().serving()[0].take_slot().reset().is_cancelled());
+    }
+}
