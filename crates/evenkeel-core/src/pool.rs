@@ -18,6 +18,21 @@ pub struct Member {
     pub evidence: Evidence,
     /// What is done about it.
     pub treatment: Treatment,
+    /// No source names it any more: it only lives on for its open connections.
+    pub leaving: bool,
+}
+
+/// What the writer says of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// What the evidence says.
+    pub evidence: Evidence,
+    /// What is done about it.
+    pub treatment: Treatment,
+    /// No source names it any more.
+    pub leaving: bool,
 }
 
 /// The state of a pool at one moment.
@@ -25,6 +40,7 @@ pub struct Member {
 pub struct Snapshot {
     members: Vec<Member>,
     serving: Vec<Arc<Backend>>,
+    reserve: Vec<Arc<Backend>>,
 }
 
 impl Snapshot {
@@ -36,6 +52,12 @@ impl Snapshot {
     /// The backends that get new connections.
     pub fn serving(&self) -> &[Arc<Backend>] {
         &self.serving
+    }
+
+    /// The drained backends that answered when last asked: tried only once every serving one has
+    /// failed a client, since the evidence may be a moment old and they beat a reset.
+    pub fn reserve(&self) -> &[Arc<Backend>] {
+        &self.reserve
     }
 }
 
@@ -67,15 +89,15 @@ pub struct PoolWriter {
 impl PoolWriter {
     /// Makes `members` the state of the pool. An endpoint that stays keeps its backend and its
     /// connections. Then carries the treatments out: what is to be reset is reset.
-    pub fn publish(&mut self, members: &[(Endpoint, Evidence, Treatment)]) {
+    pub fn publish(&mut self, placements: &[Placement]) {
         let old = self.pool.current.load_full();
-        let members: Vec<Member> = members
+        let members: Vec<Member> = placements
             .iter()
-            .map(|(endpoint, evidence, treatment)| {
-                let known = old.members.iter().find(|m| m.backend.endpoint() == *endpoint);
+            .map(|&Placement { endpoint, evidence, treatment, leaving }| {
+                let known = old.members.iter().find(|m| m.backend.endpoint() == endpoint);
                 let backend =
-                    known.map_or_else(|| Arc::new(Backend::new(*endpoint)), |m| m.backend.clone());
-                Member { backend, evidence: *evidence, treatment: *treatment }
+                    known.map_or_else(|| Arc::new(Backend::new(endpoint)), |m| m.backend.clone());
+                Member { backend, evidence, treatment, leaving }
             })
             .collect();
         for member in &members {
@@ -84,17 +106,14 @@ impl PoolWriter {
                 Treatment::Reset => {}
             }
         }
-        let serving = members
-            .iter()
-            .filter(|m| m.treatment == Treatment::Serve)
-            .map(|m| m.backend.clone())
-            .collect();
-        let reset: Vec<Arc<Backend>> = members
-            .iter()
-            .filter(|m| m.treatment == Treatment::Reset)
-            .map(|m| m.backend.clone())
-            .collect();
-        self.pool.current.store(Arc::new(Snapshot { members, serving }));
+        let of = |wanted: &dyn Fn(&Member) -> bool| -> Vec<Arc<Backend>> {
+            members.iter().filter(|m| wanted(m)).map(|m| m.backend.clone()).collect()
+        };
+        let serving = of(&|m| m.treatment == Treatment::Serve);
+        let reserve =
+            of(&|m| m.treatment == Treatment::Drain && !m.leaving && m.evidence.may_fail_open());
+        let reset = of(&|m| m.treatment == Treatment::Reset);
+        self.pool.current.store(Arc::new(Snapshot { members, serving, reserve }));
         // After the swap: nobody picks them any more, and who just did finds the slot cancelled.
         for backend in reset {
             backend.reset();
@@ -112,9 +131,12 @@ impl PoolWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Class, Health};
+    use crate::health::Class;
 
-    const READY: Evidence = Evidence { health: Health::Ready, class: Class::Ready };
+    fn place(last: u8, class: Class, treatment: Treatment) -> Placement {
+        let evidence = Evidence { health: class.health(), class };
+        Placement { endpoint: endpoint(last), evidence, treatment, leaving: false }
+    }
 
     fn endpoint(last: u8) -> Endpoint {
         format!("10.0.0.{last}:6443").parse().unwrap()
@@ -123,11 +145,11 @@ mod tests {
     #[test]
     fn an_endpoint_that_stays_keeps_its_connections() {
         let (mut writer, pool) = Pool::new();
-        writer.publish(&[(endpoint(1), READY, Treatment::Serve)]);
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
         let slot = pool.snapshot().serving()[0].take_slot();
         writer.publish(&[
-            (endpoint(1), READY, Treatment::Drain),
-            (endpoint(2), READY, Treatment::Serve),
+            place(1, Class::ShuttingDown, Treatment::Drain),
+            place(2, Class::Ready, Treatment::Serve),
         ]);
         assert_eq!(writer.active(endpoint(1)), 1);
         assert!(!slot.reset().is_cancelled());
@@ -138,12 +160,27 @@ mod tests {
     #[test]
     fn what_is_treated_reset_loses_its_connections_and_may_come_back() {
         let (mut writer, pool) = Pool::new();
-        writer.publish(&[(endpoint(1), READY, Treatment::Serve)]);
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
         let slot = pool.snapshot().serving()[0].take_slot();
-        writer.publish(&[(endpoint(1), READY, Treatment::Reset)]);
+        writer.publish(&[place(1, Class::TlsTimeout, Treatment::Reset)]);
         assert!(slot.reset().is_cancelled());
         assert!(pool.snapshot().serving().is_empty());
-        writer.publish(&[(endpoint(1), READY, Treatment::Serve)]);
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
         assert!(!pool.snapshot().serving()[0].take_slot().reset().is_cancelled());
+    }
+
+    #[test]
+    fn the_reserve_is_what_answers_and_stays() {
+        let (mut writer, pool) = Pool::new();
+        let leaving = Placement { leaving: true, ..place(4, Class::Starting, Treatment::Drain) };
+        writer.publish(&[
+            place(1, Class::Ready, Treatment::Serve),
+            place(2, Class::ShuttingDown, Treatment::Drain),
+            place(3, Class::Refused, Treatment::Drain),
+            leaving,
+        ]);
+        let snapshot = pool.snapshot();
+        let reserve: Vec<_> = snapshot.reserve().iter().map(|b| b.endpoint()).collect();
+        assert_eq!(reserve, [endpoint(2)]);
     }
 }

@@ -69,8 +69,15 @@ pub fn decide(evidence: &[Evidence]) -> Vec<Treatment> {
 
 /// Whether [`decide`] serves what is not ready because nothing is.
 pub fn fails_open(evidence: &[Evidence]) -> bool {
-    evidence.iter().all(|e| e.health != Health::Ready)
-        && evidence.iter().any(|e| fail_open_rank(*e).is_some())
+    evidence.iter().all(|e| e.health != Health::Ready) && evidence.iter().any(|e| e.may_fail_open())
+}
+
+impl Evidence {
+    /// Whether an endpoint of this evidence may be served when nothing is ready: it answers, or
+    /// nothing is known of it.
+    pub fn may_fail_open(self) -> bool {
+        fail_open_rank(self).is_some()
+    }
 }
 
 /// How willingly an endpoint is served when nothing is ready, the lowest first; `None` for never.

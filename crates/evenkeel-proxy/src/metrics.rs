@@ -1,0 +1,180 @@
+//! The handles of the data plane, made once: the hot path looks nothing up by name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use evenkeel_core::endpoint::Endpoint;
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+
+use crate::account::Ended;
+use crate::connect::AttemptError;
+
+/// Gives every metric of this crate its help text.
+pub fn describe() {
+    describe_counter!("evenkeel_connections_total", "Connections that a backend was connected for");
+    describe_counter!(
+        "evenkeel_connections_closed_total",
+        "Connections that have ended, by what ended them"
+    );
+    describe_counter!(
+        "evenkeel_connections_rejected_total",
+        "Clients that were reset before a backend was connected"
+    );
+    describe_counter!(
+        "evenkeel_connect_failures_total",
+        "Attempts to connect a backend that failed"
+    );
+    describe_counter!(
+        "evenkeel_received_bytes_total",
+        Unit::Bytes,
+        "Bytes relayed from clients to the backend, counted when the connection ends"
+    );
+    describe_counter!(
+        "evenkeel_sent_bytes_total",
+        Unit::Bytes,
+        "Bytes relayed from the backend to clients, counted when the connection ends"
+    );
+    describe_counter!(
+        "evenkeel_accept_errors_total",
+        "Failures to accept a client, by what the kernel said"
+    );
+    describe_histogram!(
+        "evenkeel_connection_duration_seconds",
+        Unit::Seconds,
+        "How long connections lived"
+    );
+    describe_histogram!(
+        "evenkeel_connect_duration_seconds",
+        Unit::Seconds,
+        "How long a backend took to accept"
+    );
+}
+
+/// The handles of one service.
+#[derive(Debug)]
+pub(crate) struct ServiceMetrics {
+    service: String,
+    accepted: AtomicU64,
+    connection_duration: Histogram,
+    connect_duration: Histogram,
+    // A pool has 1 to 9 backends and gains one a day: read by a scan, extended by a swap.
+    backends: ArcSwap<Vec<Arc<BackendMetrics>>>,
+}
+
+impl ServiceMetrics {
+    pub(crate) fn new(service: &str) -> Self {
+        let label = || [("service", service.to_owned())];
+        Self {
+            service: service.to_owned(),
+            accepted: AtomicU64::new(0),
+            connection_duration: histogram!("evenkeel_connection_duration_seconds", &label()),
+            connect_duration: histogram!("evenkeel_connect_duration_seconds", &label()),
+            backends: ArcSwap::default(),
+        }
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn accepted_so_far(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn connected(&self, took: Duration) {
+        self.connect_duration.record(took);
+    }
+
+    pub(crate) fn ended(&self, duration: Duration) {
+        self.connection_duration.record(duration);
+    }
+
+    // Looked up by name, since a rejected client is off the hot path.
+    pub(crate) fn rejected(&self, reason: &'static str) {
+        let service = self.service.clone();
+        counter!("evenkeel_connections_rejected_total", "service" => service, "reason" => reason)
+            .increment(1);
+    }
+
+    // As above.
+    pub(crate) fn accept_failed(&self, reason: &'static str) {
+        let service = self.service.clone();
+        counter!("evenkeel_accept_errors_total", "service" => service, "reason" => reason)
+            .increment(1);
+    }
+
+    pub(crate) fn backend(&self, endpoint: Endpoint) -> Arc<BackendMetrics> {
+        let find =
+            |known: &[Arc<BackendMetrics>]| known.iter().find(|b| b.endpoint == endpoint).cloned();
+        if let Some(known) = find(&self.backends.load()) {
+            return known;
+        }
+        let made = Arc::new(BackendMetrics::new(&self.service, endpoint));
+        self.backends.rcu(|known| {
+            let mut known = Vec::clone(known);
+            if find(&known).is_none() {
+                known.push(made.clone());
+            }
+            known
+        });
+        find(&self.backends.load()).unwrap_or(made)
+    }
+}
+
+/// The handles of one backend.
+#[derive(Debug)]
+pub(crate) struct BackendMetrics {
+    endpoint: Endpoint,
+    labels: [(&'static str, String); 2],
+    connections: Counter,
+    received: Counter,
+    sent: Counter,
+    closed: [Counter; Ended::ALL.len()],
+}
+
+impl BackendMetrics {
+    fn new(service: &str, endpoint: Endpoint) -> Self {
+        let labels = [("service", service.to_owned()), ("backend", endpoint.to_string())];
+        let closed = Ended::ALL.map(|ended| {
+            let [service, backend] = labels.clone();
+            counter!(
+                "evenkeel_connections_closed_total",
+                &[service, backend, ("cause", ended.as_str().to_owned())]
+            )
+        });
+        Self {
+            endpoint,
+            connections: counter!("evenkeel_connections_total", &labels),
+            received: counter!("evenkeel_received_bytes_total", &labels),
+            sent: counter!("evenkeel_sent_bytes_total", &labels),
+            closed,
+            labels,
+        }
+    }
+
+    pub(crate) fn connected(&self) {
+        self.connections.increment(1);
+    }
+
+    pub(crate) fn ended(&self, ended: Ended, to_backend: u64, to_client: u64) {
+        self.received.increment(to_backend);
+        self.sent.increment(to_client);
+        for (counted, counter) in Ended::ALL.iter().zip(&self.closed) {
+            if *counted == ended {
+                counter.increment(1);
+            }
+        }
+    }
+
+    // Looked up by name, since a failed attempt is off the hot path.
+    pub(crate) fn connect_failed(&self, error: &AttemptError) {
+        let [service, backend] = self.labels.clone();
+        counter!(
+            "evenkeel_connect_failures_total",
+            &[service, backend, ("reason", error.reason().to_owned())]
+        )
+        .increment(1);
+    }
+}

@@ -1,0 +1,306 @@
+//! A whole service on loopback: what clients feel when backends come and go.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::endpoint::Endpoint;
+use evenkeel_core::health::{Class, Evidence};
+use evenkeel_core::pool::{Placement, Pool, PoolWriter};
+use evenkeel_core::shutdown::{Shutdown, Tasks};
+use evenkeel_core::treatment::Treatment;
+use evenkeel_core::units::Span;
+use evenkeel_proxy::{
+    Balancer, ConnectConfig, ListenAddress, ListenConfig, Listener, Policy, RelayConfig,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Service {
+    address: SocketAddr,
+    writer: PoolWriter,
+    suspects: mpsc::Receiver<Endpoint>,
+    shutdown: Shutdown,
+    tasks: Tasks,
+}
+
+fn service(listen: &str, limit: u32) -> Service {
+    let (writer, pool) = Pool::new();
+    let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
+    let (send, suspects) = mpsc::channel(64);
+    let config = ListenConfig { addresses: Vec::new(), max_connections: limit };
+    let connect =
+        ConnectConfig { attempt_timeout: Span::from_millis(300), timeout: Span::from_secs(2) };
+    let balancer = Balancer::new(
+        "api",
+        pool,
+        &config,
+        connect,
+        RelayConfig::default(),
+        Policy::default(),
+        send,
+        shutdown.clone(),
+        tasks.clone(),
+    );
+    let listen = ListenAddress::new(listen.parse().unwrap());
+    let listener = Listener::bind(listen, &RelayConfig::default()).unwrap();
+    let address = listener.address();
+    tasks.spawn("listener", listener.run(balancer, shutdown.clone()));
+    Service { address, writer, suspects, shutdown, tasks }
+}
+
+impl Service {
+    fn publish(&mut self, backends: &[(SocketAddr, Class, Treatment)]) {
+        let placements: Vec<Placement> = backends
+            .iter()
+            .map(|(address, class, treatment)| Placement {
+                endpoint: Endpoint::new(*address),
+                evidence: Evidence { health: class.health(), class: *class },
+                treatment: *treatment,
+                leaving: false,
+            })
+            .collect();
+        self.writer.publish(&placements);
+    }
+
+    /// The name that the backend behind a new connection says.
+    async fn who(&self) -> io::Result<u8> {
+        let mut client = TcpStream::connect(self.address).await?;
+        let mut name = [0];
+        timeout(SOON, client.read_exact(&mut name)).await.expect("no client is held waiting")?;
+        Ok(name[0])
+    }
+
+    async fn end(self) {
+        self.shutdown.abort_now();
+        timeout(SOON, self.tasks.wait()).await.expect("no task is left");
+    }
+}
+
+/// A backend that says its name to whoever connects, and then echoes.
+async fn backend(name: u8, tasks: &Tasks, shutdown: &Shutdown) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (spawner, abort) = (tasks.clone(), shutdown.abort.clone());
+    tasks.spawn("backend", async move {
+        while let Some(Ok((mut stream, _))) = abort.run_until_cancelled(listener.accept()).await {
+            let abort = abort.clone();
+            spawner.spawn("echo", async move {
+                let echo = async {
+                    stream.write_all(&[name]).await?;
+                    let (mut read, mut write) = stream.split();
+                    tokio::io::copy(&mut read, &mut write).await
+                };
+                drop(abort.run_until_cancelled(echo).await);
+            });
+        }
+    });
+    address
+}
+
+/// A port on which nobody listens.
+async fn refusing() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+const READY: (Class, Treatment) = (Class::Ready, Treatment::Serve);
+
+#[tokio::test]
+async fn a_client_never_notices_that_the_first_backend_refused() {
+    let mut service = service("127.0.0.1:0", 100);
+    let alive = backend(b'a', &service.tasks, &service.shutdown).await;
+    let gone = refusing().await;
+    service.publish(&[(gone, READY.0, READY.1), (alive, READY.0, READY.1)]);
+    for _ in 0..6 {
+        assert_eq!(service.who().await.unwrap(), b'a');
+    }
+    // Whoever refused is suspected, so that its prober looks now.
+    assert_eq!(service.suspects.recv().await.unwrap(), Endpoint::new(gone));
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_accept_costs_one_attempt_and_no_connection() {
+    let mut service = service("127.0.0.1:0", 100);
+    let alive = backend(b'a', &service.tasks, &service.shutdown).await;
+    // A backlog of one that is full: the kernel drops further handshakes, as a dead host does.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let full = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(full)).await {
+        queue.push(connected.unwrap());
+    }
+    service.publish(&[(full, READY.0, READY.1), (alive, READY.0, READY.1)]);
+    for _ in 0..2 {
+        let started = Instant::now();
+        assert_eq!(service.who().await.unwrap(), b'a');
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+    service.end().await;
+}
+
+#[tokio::test]
+async fn where_nobody_is_served_the_client_is_reset_at_once() {
+    let mut service = service("127.0.0.1:0", 100);
+    let drained = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(drained, Class::Refused, Treatment::Drain)]);
+    let started = Instant::now();
+    let error = service.who().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    service.end().await;
+}
+
+#[tokio::test]
+async fn the_reserve_is_used_when_every_served_backend_fails() {
+    let mut service = service("127.0.0.1:0", 100);
+    let shutting_down = backend(b'r', &service.tasks, &service.shutdown).await;
+    service.publish(&[
+        (refusing().await, READY.0, READY.1),
+        (shutting_down, Class::ShuttingDown, Treatment::Drain),
+    ]);
+    assert_eq!(service.who().await.unwrap(), b'r');
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_drained_backend_keeps_what_is_open_and_gets_nothing_new() {
+    let mut service = service("127.0.0.1:0", 100);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    let b = backend(b'b', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut open = TcpStream::connect(service.address).await.unwrap();
+    let mut byte = [0];
+    open.read_exact(&mut byte).await.unwrap();
+    service.publish(&[(a, Class::ShuttingDown, Treatment::Drain), (b, READY.0, READY.1)]);
+    for _ in 0..4 {
+        assert_eq!(service.who().await.unwrap(), b'b');
+    }
+    open.write_all(b"x").await.unwrap();
+    timeout(SOON, open.read_exact(&mut byte)).await.unwrap().unwrap();
+    assert_eq!(&byte, b"x");
+    service.publish(&[(a, Class::TlsTimeout, Treatment::Reset), (b, READY.0, READY.1)]);
+    let error = timeout(SOON, open.read_exact(&mut byte)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    service.end().await;
+}
+
+#[tokio::test]
+async fn one_over_the_limit_is_reset_and_the_others_go_on() {
+    let mut service = service("[::1]:0", 2);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(service.address).await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        open.push(client);
+    }
+    assert_eq!(service.who().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    open[0].write_all(b"x").await.unwrap();
+    open[0].read_exact(&mut [0]).await.unwrap();
+    service.end().await;
+}
+
+#[tokio::test]
+async fn new_connections_are_spread_over_all_that_are_served() {
+    let mut service = service("127.0.0.1:0", 100);
+    let mut backends = Vec::new();
+    for name in [b'a', b'b', b'c'] {
+        backends.push(backend(name, &service.tasks, &service.shutdown).await);
+    }
+    service.publish(&backends.iter().map(|b| (*b, READY.0, READY.1)).collect::<Vec<_>>());
+    let mut open: Vec<(u8, TcpStream)> = Vec::new();
+    for _ in 0..30 {
+        let mut client = TcpStream::connect(service.address).await.unwrap();
+        let mut name = [0];
+        client.read_exact(&mut name).await.unwrap();
+        open.push((name[0], client));
+    }
+    for name in [b'a', b'b', b'c'] {
+        assert_eq!(open.iter().filter(|(n, _)| *n == name).count(), 10);
+    }
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_drain_closes_the_listener_and_lets_open_connections_finish() {
+    let mut service = service("127.0.0.1:0", 100);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut open = TcpStream::connect(service.address).await.unwrap();
+    open.read_exact(&mut [0]).await.unwrap();
+    service.shutdown.drain.cancel();
+    while TcpStream::connect(service.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    open.write_all(b"x").await.unwrap();
+    timeout(SOON, open.read_exact(&mut [0])).await.unwrap().unwrap();
+    service.end().await;
+}
+
+/// The limit is the whole process's, and this file is the only test binary that lowers it; under
+/// nextest each test has a process of its own.
+#[tokio::test]
+async fn without_file_descriptors_it_neither_spins_nor_stops() {
+    let mut service = service("127.0.0.1:0", 10_000);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let before = getrlimit(Resource::Nofile);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(TcpStream::connect(service.address).await.unwrap());
+    }
+    for client in &mut clients {
+        client.read_exact(&mut [0]).await.unwrap();
+    }
+    // Room for the client below and nothing else: accept has no descriptor left.
+    let used = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(used), maximum: before.maximum }).unwrap();
+    let mut starved = TcpStream::connect(service.address).await.unwrap();
+    let error = timeout(SOON, starved.read_exact(&mut [0])).await.expect("told, not held waiting");
+    assert!(error.is_err());
+    setrlimit(Resource::Nofile, before).unwrap();
+    let who = timeout(SOON, service.who()).await.expect("served again");
+    assert_eq!(who.unwrap(), b'a');
+    drop(clients);
+    service.end().await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let first =
+        Listener::bind(ListenAddress::new("127.0.0.1:0".parse().unwrap()), &RelayConfig::default())
+            .unwrap();
+    let again = Listener::bind(ListenAddress::new(first.address()), &RelayConfig::default());
+    let error = again.unwrap_err().to_string();
+    assert!(error.contains(&first.address().to_string()) && error.contains("in use"), "{error}");
+}
+
+#[tokio::test]
+async fn a_balancer_knows_how_many_it_accepted() {
+    let (mut writer, pool) = Pool::new();
+    writer.publish(&[]);
+    let (suspects, _rx) = mpsc::channel(1);
+    let balancer: Arc<Balancer> = Balancer::new(
+        "api",
+        pool,
+        &ListenConfig::on(Vec::new()),
+        ConnectConfig::default(),
+        RelayConfig::default(),
+        Policy::default(),
+        suspects,
+        Shutdown::new(),
+        Tasks::new(),
+    );
+    assert_eq!(balancer.accepted(), 0);
+}
