@@ -120,6 +120,11 @@ impl PoolWriter {
         }
     }
 
+    /// The state that was last published.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.pool.current.load_full()
+    }
+
     /// How many connections the endpoint has; none if the pool does not know it.
     pub fn active(&self, endpoint: Endpoint) -> usize {
         let snapshot = self.pool.current.load();

@@ -67,6 +67,15 @@ pub fn decide(evidence: &[Evidence]) -> Vec<Treatment> {
     evidence.iter().map(treatment).collect()
 }
 
+/// What is done about a member that no source names any more: its connections go on as long as it
+/// is heard. An answer that it is unready says nothing against them.
+pub fn of_leaving(evidence: Evidence) -> Treatment {
+    match evidence.health {
+        Health::Unknown | Health::Ready | Health::Unready => Treatment::Drain,
+        Health::Dead | Health::Foreign => Treatment::Reset,
+    }
+}
+
 /// Whether [`decide`] serves what is not ready because nothing is.
 pub fn fails_open(evidence: &[Evidence]) -> bool {
     evidence.iter().all(|e| e.health != Health::Ready) && evidence.iter().any(|e| e.may_fail_open())
