@@ -1,0 +1,156 @@
+//! The whole load balancer, from start to end: the same for `run` and for `demo`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_admin::server::{BoundServer, Server};
+use evenkeel_core::shutdown::{Shutdown, Tasks};
+use evenkeel_core::timeline::Timeline;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::credentials::PodEnvironment;
+use crate::observer::Observer;
+use crate::service::{Service, StartError, Surroundings};
+
+/// After an abort tasks only have to let go of their sockets.
+const LAST: Duration = Duration::from_secs(5);
+
+/// A running load balancer.
+#[derive(Debug)]
+pub(crate) struct LoadBalancer {
+    pub(crate) services: Vec<Service>,
+    pub(crate) timeline: Timeline,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) admin: Option<SocketAddr>,
+    connections: Tasks,
+    tasks: Tasks,
+    drain_timeout: Duration,
+}
+
+/// Why it does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BalancerError {
+    /// The admin endpoint has no listener.
+    #[error("the admin endpoint has no listener")]
+    Admin(#[source] evenkeel_admin::server::BindError),
+    /// A service does not start.
+    #[error(transparent)]
+    Service(#[from] StartError),
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Every connection ended by itself.
+    Drained,
+    /// `shutdown.drainTimeout` passed, and the rest was reset.
+    TimedOut,
+    /// It was told not to wait.
+    Hurried,
+}
+
+impl LoadBalancer {
+    /// Binds everything and starts. Nothing is left running where that fails.
+    ///
+    /// # Errors
+    /// If a listener cannot be bound.
+    pub(crate) async fn start(
+        config: Config,
+        config_hash: String,
+        prometheus: PrometheusHandle,
+        pod: PodEnvironment,
+    ) -> Result<Self, BalancerError> {
+        let (shutdown, tasks, connections) = (Shutdown::new(), Tasks::new(), Tasks::new());
+        let timeline = Timeline::new();
+        let listeners = config
+            .services
+            .iter()
+            .flat_map(|service| &service.listen.addresses)
+            .map(|address| address.address())
+            .collect();
+        let around = Surroundings {
+            shutdown: shutdown.clone(),
+            tasks: tasks.clone(),
+            connections: connections.clone(),
+            timeline: timeline.clone(),
+            pod,
+            listeners,
+        };
+        let started = config
+            .services
+            .into_iter()
+            .map(|service| Service::start(service, &around))
+            .collect::<Result<Vec<_>, _>>();
+        let services = match started {
+            Ok(services) => services,
+            Err(error) => {
+                shutdown.abort_now();
+                tasks.wait().await;
+                return Err(error.into());
+            }
+        };
+        let observer = Arc::new(Observer::new(
+            services.clone(),
+            timeline.clone(),
+            shutdown.clone(),
+            config_hash,
+        ));
+        let server = match Server::new(config.admin, prometheus, observer).bind().await {
+            Ok(server) => server,
+            Err(error) => {
+                shutdown.abort_now();
+                tasks.wait().await;
+                return Err(BalancerError::Admin(error));
+            }
+        };
+        let admin = server.address();
+        tasks.spawn("admin", serve(server, shutdown.clone()));
+        Ok(Self {
+            services,
+            timeline,
+            shutdown,
+            admin,
+            connections,
+            tasks,
+            drain_timeout: config.shutdown.drain_timeout.duration(),
+        })
+    }
+
+    /// Takes it down: listeners first, then, when connections have ended or `hurry` resolves or
+    /// the drain timeout passes, everything.
+    pub(crate) async fn end(self, hurry: impl Future<Output = ()>) -> Ended {
+        self.shutdown.drain.cancel();
+        let ended = tokio::select! {
+            biased;
+            () = self.connections.wait() => Ended::Drained,
+            () = hurry => Ended::Hurried,
+            () = tokio::time::sleep(self.drain_timeout) => Ended::TimedOut,
+        };
+        let open = self.connections.running();
+        if open > 0 {
+            tracing::warn!(open, "connections reset: they did not end in time");
+        }
+        self.shutdown.abort_now();
+        let all = async {
+            self.connections.wait().await;
+            self.tasks.wait().await;
+        };
+        if timeout(LAST, all).await.is_err() {
+            tracing::error!(tasks = self.tasks.running(), "tasks did not end");
+        }
+        ended
+    }
+
+    /// The essential task that ended early, if one has.
+    pub(crate) fn ended_early(&self) -> Option<&'static str> {
+        self.tasks.ended_early().or_else(|| self.connections.ended_early())
+    }
+}
+
+/// Runs the admin endpoint to the very end, so that `/readyz` can say that we drain.
+async fn serve(server: BoundServer, shutdown: Shutdown) {
+    server.run(shutdown.abort.clone()).await;
+}

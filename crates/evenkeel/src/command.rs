@@ -1,0 +1,84 @@
+//! What the program can do: a file a command.
+
+mod check;
+mod config;
+mod demo;
+mod events;
+mod healthcheck;
+mod probe;
+mod run;
+mod status;
+mod version;
+
+use std::io::{self, Write};
+
+use clap::CommandFactory as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::{Args, Color, Command};
+use crate::config::LogConfig;
+use crate::exit::Exit;
+use crate::log;
+
+/// Carries out what the command line asks for.
+///
+/// # Errors
+/// For `main` to print.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    match args.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let done = carry_out(args);
+    match done {
+        // Whoever reads us has seen enough: `evenkeel config schema | head`.
+        Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),
+        done => done,
+    }
+}
+
+fn carry_out(args: &Args) -> anyhow::Result<Exit> {
+    let out = &mut anstream::stdout();
+    // `run` has its logging by its config.
+    if !matches!(args.command, Command::Run(_)) {
+        let level = crate::config::LogLevel::Warn;
+        log::set_up(args, &LogConfig { level, ..LogConfig::default() });
+    }
+    match &args.command {
+        Command::Run(run) => run::run(args, run),
+        Command::Check(check) => check::run(check, out),
+        Command::Config(config) => config::run(config, out),
+        Command::Status(status) => small()?.block_on(status::run(status, out)),
+        Command::Events(events) => small()?.block_on(events::run(events, out)),
+        Command::Probe(probe) => small()?.block_on(probe::run(probe, out)),
+        Command::Demo(demo) => large()?.block_on(demo::run(demo, out)),
+        Command::Healthcheck(admin) => small()?.block_on(healthcheck::run(*admin)),
+        Command::Completion { shell } => {
+            clap_complete::generate(*shell, &mut Args::command(), "evenkeel", out);
+            Ok(Exit::Done)
+        }
+        Command::Version { output } => version::run(*output, out),
+    }
+}
+
+/// A runtime for a question or two.
+fn small() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// A runtime with a thread a CPU.
+fn large() -> io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_name("evenkeel").build()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a value as JSON, one key a line.
+fn json(value: &impl serde::Serialize, out: &mut impl Write) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    writeln!(out, "{text}")?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! `evenkeel status`: the verdict first, then what it rests on.
+
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use evenkeel_admin::status::{BackendStatus, ServiceStatus, Status};
+use evenkeel_core::health::Health;
+
+use crate::admin_client;
+use crate::args::{StatusArgs, TableOrJson};
+use crate::exit::Exit;
+use crate::table::{Table, age};
+
+pub(super) async fn run(args: &StatusArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let (_, body) = admin_client::ask(args.admin.admin, "/api/v1/status").await?;
+    let status: Status = serde_json::from_slice(&body).context("not the status of an evenkeel")?;
+    match args.output {
+        TableOrJson::Json => super::json(&status, out)?,
+        TableOrJson::Table => show(&status, out)?,
+    }
+    Ok(if args.check { verdict(&status) } else { Exit::Done })
+}
+
+fn verdict(status: &Status) -> Exit {
+    let services = &status.services;
+    if services.iter().any(|service| service.ready == 0) {
+        Exit::NoReadyBackend
+    } else if services.iter().any(|s| s.tolerable == 0 && s.ready < s.members) {
+        Exit::NoTolerance
+    } else {
+        Exit::Done
+    }
+}
+
+/// Writes the status for people.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn show(status: &Status, out: &mut impl Write) -> anyhow::Result<()> {
+    let up = age(f64::from(u32::try_from(status.uptime_seconds).unwrap_or(u32::MAX)));
+    let draining = if status.draining { ", draining" } else { "" };
+    writeln!(
+        out,
+        "evenkeel {} on {}, up {up}, config {}{draining}\n",
+        status.version, status.node, status.config_hash
+    )?;
+    for service in &status.services {
+        let (glyph, style) = mark(service);
+        let name = &service.name;
+        writeln!(out, "{style}{glyph} {name}: {}{style:#}", service.verdict)?;
+        for warning in &service.warnings {
+            let style = AnsiColor::Yellow.on_default();
+            writeln!(out, "  {style}! {warning}{style:#}")?;
+        }
+    }
+    writeln!(out)?;
+    writeln!(out, "{}", services(status))?;
+    for service in &status.services {
+        writeln!(out, "{}", service.name)?;
+        let table = backends(service).to_string();
+        for (line, backend) in
+            table.lines().zip(std::iter::once(None).chain(service.backends.iter().map(Some)))
+        {
+            match backend {
+                None => writeln!(out, "    {line}")?,
+                Some(backend) => {
+                    let (glyph, style) = health_mark(backend.health);
+                    writeln!(out, "  {style}{glyph}{style:#} {line}")?;
+                }
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn services(status: &Status) -> Table {
+    let mut table = Table::new(&[
+        "SERVICE",
+        "LISTEN",
+        "READY",
+        "TOLERATES",
+        "CONNS",
+        "TOTAL",
+        "POLICY",
+        "FROM",
+    ]);
+    for service in &status.services {
+        let listen: Vec<&str> = service.listeners.iter().map(|l| l.address.as_str()).collect();
+        let from: Vec<&str> = service.sources.iter().map(|s| s.kind.as_str()).collect();
+        table.row(vec![
+            service.name.clone(),
+            listen.join(","),
+            format!("{}/{}", service.ready, service.members),
+            service.tolerable.to_string(),
+            service.connections.to_string(),
+            service.total_connections.to_string(),
+            service.policy.clone(),
+            from.join(","),
+        ]);
+    }
+    table
+}
+
+fn backends(service: &ServiceStatus) -> Table {
+    let mut table = Table::new(&["BACKEND", "HEALTH", "SINCE", "TREATMENT", "CONNS", "LAST PROBE"]);
+    for backend in &service.backends {
+        let treatment = if backend.leaving { "leaving" } else { backend.treatment.as_str() };
+        table.row(vec![
+            backend.endpoint.clone(),
+            health(backend),
+            age(backend.since_seconds),
+            treatment.to_owned(),
+            backend.connections.to_string(),
+            last_probe(backend),
+        ]);
+    }
+    table
+}
+
+fn health(backend: &BackendStatus) -> String {
+    let (health, class) = (backend.health.as_str(), backend.class.as_str());
+    if health == class || backend.health == Health::Unknown {
+        health.to_owned()
+    } else {
+        format!("{health} ({class})")
+    }
+}
+
+fn last_probe(backend: &BackendStatus) -> String {
+    backend.last_probe.as_ref().map_or_else(
+        || "none yet".to_owned(),
+        |probe| {
+            format!("{} in {:.0} ms, {:.1}s ago", probe.detail, probe.took_ms, probe.seconds_ago)
+        },
+    )
+}
+
+fn mark(service: &ServiceStatus) -> (&'static str, Style) {
+    if service.ready == 0 {
+        health_mark(Health::Dead)
+    } else if service.ready < service.members {
+        ("!", AnsiColor::Yellow.on_default())
+    } else {
+        health_mark(Health::Ready)
+    }
+}
+
+/// Glyph and colour of a health; the word always stands beside them.
+fn health_mark(health: Health) -> (&'static str, Style) {
+    match health {
+        Health::Ready => ("●", AnsiColor::Green.on_default()),
+        Health::Unknown => ("○", Style::new()),
+        Health::Unready => ("◐", AnsiColor::Yellow.on_default()),
+        Health::Dead => ("✕", AnsiColor::Red.on_default()),
+        Health::Foreign => ("⊘", AnsiColor::Red.on_default()),
+    }
+}

@@ -1,0 +1,213 @@
+//! What spans tables: each may be fine by itself, and the whole is not.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use evenkeel_core::endpoint::Endpoint;
+use evenkeel_discovery::source::Source;
+use evenkeel_health::probe::Probe;
+use evenkeel_proxy::ListenAddress;
+
+use super::credentials::CredentialsConfig;
+use super::mistake::Mistake;
+use super::tree::{Node, Step};
+use super::{Config, ServiceConfig, Warning};
+
+/// Notes every mistake that spans tables. `root` is the tree that `config` was read from.
+pub(super) fn check(config: &Config, root: &Node, mistakes: &mut Vec<Mistake>) {
+    let mut note = |steps: &[Step], message: String| {
+        mistakes.push(Mistake::new(root.find(steps).0.place, message));
+    };
+    names(config, &mut note);
+    listeners(config, &mut note);
+    for (index, service) in config.services.iter().enumerate() {
+        let at = |rest: &[Step]| {
+            let mut steps = vec![key("services"), Step::Index(index)];
+            steps.extend_from_slice(rest);
+            steps
+        };
+        endpoints(config, service, &at, &mut note);
+        rest(service, &at, &mut note);
+    }
+}
+
+fn key(name: &str) -> Step {
+    Step::Key(name.to_owned())
+}
+
+fn names(config: &Config, note: &mut impl FnMut(&[Step], String)) {
+    for (index, service) in config.services.iter().enumerate() {
+        let first = config.services.iter().position(|other| other.name == service.name);
+        if first.is_some_and(|first| first < index) {
+            let steps = [key("services"), Step::Index(index), key("name")];
+            note(&steps, format!("the service `{}` stands twice", service.name));
+        }
+    }
+}
+
+fn listeners(config: &Config, note: &mut impl FnMut(&[Step], String)) {
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    if let Some(address) = config.admin.listen.address() {
+        taken.push((address, "the admin endpoint".to_owned()));
+    }
+    for (index, service) in config.services.iter().enumerate() {
+        for (number, address) in service.listen.addresses.iter().enumerate() {
+            let address = address.address();
+            if let Some((other, owner)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
+                let steps = [
+                    key("services"),
+                    Step::Index(index),
+                    key("listen"),
+                    key("addresses"),
+                    Step::Index(number),
+                ];
+                let message = if *other == address {
+                    format!("{address} is taken: {owner} listens there too")
+                } else {
+                    format!("{address} is taken: {owner} listens on {other}, which includes it")
+                };
+                note(&steps, message);
+            }
+            taken.push((address, format!("the service `{}`", service.name)));
+        }
+    }
+}
+
+/// Whether two listeners cannot both be bound.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let every =
+        |x: SocketAddr, y: SocketAddr| x.ip().is_unspecified() && x.is_ipv4() == y.is_ipv4();
+    a.port() == b.port() && (a.ip() == b.ip() || every(a, b) || every(b, a))
+}
+
+fn endpoints(
+    config: &Config,
+    service: &ServiceConfig,
+    at: &dyn Fn(&[Step]) -> Vec<Step>,
+    note: &mut impl FnMut(&[Step], String),
+) {
+    let mut known: Vec<Endpoint> = Vec::new();
+    for (number, source) in service.sources.iter().enumerate() {
+        let Source::Static(list) = source else { continue };
+        for (place, endpoint) in list.endpoints.iter().enumerate() {
+            let steps = at(&[
+                key("sources"),
+                Step::Index(number),
+                key("static"),
+                key("endpoints"),
+                Step::Index(place),
+            ]);
+            if known.contains(endpoint) {
+                note(&steps, format!("the endpoint {endpoint} stands twice"));
+            }
+            known.push(*endpoint);
+            if let Some((owner, listener)) = own_listener(config, *endpoint) {
+                note(
+                    &steps,
+                    format!(
+                        "the endpoint {endpoint} is a listener of ours (service `{owner}` listens on {listener}): connections would go round in circles"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// The listener of ours that a connection to the endpoint would end at.
+fn own_listener(config: &Config, endpoint: Endpoint) -> Option<(&str, ListenAddress)> {
+    config.services.iter().find_map(|service| {
+        let reaches = |listener: &&ListenAddress| {
+            let listener = listener.address();
+            listener.port() == endpoint.address().port()
+                && (listener.ip() == endpoint.ip()
+                    || (listener.ip().is_unspecified()
+                        && listener.is_ipv4() == endpoint.ip().is_ipv4()
+                        && is_local(endpoint.ip())))
+        };
+        let listener = service.listen.addresses.iter().find(reaches)?;
+        Some((service.name.as_str(), *listener))
+    })
+}
+
+/// Whether the address is one of this host's: only then can a socket be bound to it. Nothing is
+/// sent.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+fn rest(
+    service: &ServiceConfig,
+    at: &dyn Fn(&[Step]) -> Vec<Step>,
+    note: &mut impl FnMut(&[Step], String),
+) {
+    let connect = &service.connect;
+    if connect.attempt_timeout > connect.timeout {
+        note(
+            &at(&[key("connect"), key("attemptTimeout")]),
+            format!(
+                "attemptTimeout ({}) is longer than the timeout of all attempts ({})",
+                connect.attempt_timeout, connect.timeout
+            ),
+        );
+    }
+    for (number, source) in service.sources.iter().enumerate() {
+        let without_ca = !service.credentials.as_ref().is_some_and(CredentialsConfig::has_ca);
+        if source.needs_api() && without_ca {
+            note(
+                &at(&[key("sources"), Step::Index(number)]),
+                "this source asks the Kubernetes API: it needs `credentials` with a CA, for example {kubeconfig: {file: /etc/evenkeel/kubeconfig}}".to_owned(),
+            );
+        }
+    }
+    if let Some(CredentialsConfig::Files(files)) = &service.credentials {
+        let files_at = |name: &str| at(&[key("credentials"), key("files"), key(name)]);
+        match (&files.certificate, &files.key) {
+            (Some(_), None) => {
+                note(&files_at("certificate"), "a `certificate` needs its `key`".to_owned());
+            }
+            (None, Some(_)) => {
+                note(&files_at("key"), "a `key` needs its `certificate`".to_owned());
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+    let named: usize = service
+        .sources
+        .iter()
+        .map(|source| match source {
+            Source::Static(list) => list.endpoints.len(),
+            Source::EndpointSlice(_) => 0,
+        })
+        .sum();
+    if let Some(members) = service.members
+        && usize::try_from(members).is_ok_and(|members| members < named)
+    {
+        note(
+            &at(&[key("members")]),
+            format!("members is {members}, but the sources name {named} endpoints"),
+        );
+    }
+}
+
+/// What a valid config should still be told.
+pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if config.shutdown.drain_timeout.duration().is_zero() {
+        warnings.push(Warning(
+            "shutdown.drainTimeout is 0s: open connections are reset at once on SIGTERM".to_owned(),
+        ));
+    }
+    for service in &config.services {
+        let name = &service.name;
+        let verifies = service.credentials.as_ref().is_some_and(CredentialsConfig::has_ca);
+        if matches!(service.health.probe, Probe::KubeApiserver(_)) && !verifies {
+            warnings.push(Warning(format!(
+                "service `{name}`: the identity of its endpoints is not verified: any server that answers `/readyz` with 200 gets connections. Set `credentials: {{files: {{ca: /etc/kubernetes/pki/ca.crt}}}}`"
+            )));
+        }
+        let only_one = matches!(service.sources.as_slice(), [Source::Static(list)] if list.endpoints.len() == 1);
+        if only_one {
+            warnings.push(Warning(format!("service `{name}`: one endpoint tolerates no failure")));
+        }
+    }
+    warnings
+}
