@@ -38,6 +38,9 @@ pub(crate) enum ConnectError {
     /// `connect.timeout` ran out before one was connected.
     #[error("no backend was connected within {after:?}")]
     Timeout { after: Duration },
+    /// The client went away meanwhile.
+    #[error("the client went away")]
+    ClientGone,
     /// The process is being aborted.
     #[error("aborted")]
     Aborted,
@@ -87,15 +90,18 @@ impl AttemptError {
     }
 }
 
-/// Connects one of the pool's backends: by the policy among those treated `serve`, and where all
-/// of these fail, among those held in reserve.
-pub(crate) async fn connect(balancer: &Balancer) -> Result<Connected, ConnectError> {
+/// Connects one of the pool's backends, but none of `tried`: by the policy among those treated
+/// `serve`, and where all of these fail, among those held in reserve. Adds those that failed to
+/// `tried`.
+pub(crate) async fn connect(
+    balancer: &Balancer,
+    tried: &mut Vec<Endpoint>,
+) -> Result<Connected, ConnectError> {
     let limit = balancer.config.connect.timeout.duration();
     let until = Instant::now() + limit;
-    let mut tried = Vec::new();
     let mut last = None;
     loop {
-        let Some(slot) = pick(balancer, &tried) else {
+        let Some(slot) = pick(balancer, tried) else {
             return Err(last.map_or(ConnectError::NoneServed, |last| ConnectError::AllFailed {
                 attempts: tried.len(),
                 last,
@@ -115,10 +121,7 @@ pub(crate) async fn connect(balancer: &Balancer) -> Result<Connected, ConnectErr
                     error = &error as &dyn std::error::Error,
                     "backend not connected"
                 );
-                // A full queue means that the prober is about to look anyway.
-                if let Err(full) = balancer.suspects.try_send(endpoint) {
-                    tracing::trace!(reason = %full, "prober not told");
-                }
+                balancer.suspect(endpoint);
                 tried.push(endpoint);
                 if Instant::now() >= until {
                     return Err(ConnectError::Timeout { after: limit });

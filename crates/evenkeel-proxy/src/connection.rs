@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::account::{self, Ended, Record};
 use crate::admission::{Admission, Permit};
 use crate::config::{ConnectConfig, ListenConfig, RelayConfig};
-use crate::connect::{self, ConnectError, Connected};
+use crate::connect::ConnectError;
 use crate::metrics::ServiceMetrics;
+use crate::open::{self, Opened};
 use crate::policy::Policy;
 use crate::{relay, socket};
 
@@ -73,6 +74,14 @@ impl Balancer {
         self.metrics.accepted_so_far()
     }
 
+    /// Has the endpoint probed now.
+    pub(crate) fn suspect(&self, endpoint: Endpoint) {
+        // A full queue means that its prober is about to look anyway.
+        if let Err(full) = self.suspects.try_send(endpoint) {
+            tracing::trace!(reason = %full, "prober not told");
+        }
+    }
+
     /// The policy, for people.
     pub fn policy(&self) -> &Policy {
         &self.config.policy
@@ -87,8 +96,12 @@ pub(crate) async fn serve(
     permit: Permit,
 ) {
     let started = Instant::now();
-    let Connected { stream: mut backend, slot } = match connect::connect(&balancer).await {
-        Ok(connected) => connected,
+    let mut client = client;
+    // In a box of its own, which is gone once the backend speaks: most connections live for hours
+    // after it.
+    let opened = Box::pin(open::open(&balancer, &mut client)).await;
+    let Opened { stream: mut backend, slot, said } = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             socket::reset(client);
             drop(permit);
@@ -96,8 +109,7 @@ pub(crate) async fn serve(
             return;
         }
     };
-    let mut client = client;
-    let relayed = relay::relay(
+    let mut relayed = relay::relay(
         &mut client,
         &mut backend,
         balancer.config.relay.idle_timeout,
@@ -105,6 +117,7 @@ pub(crate) async fn serve(
         &balancer.shutdown.abort,
     )
     .await;
+    relayed.to_backend = relayed.to_backend.saturating_add(said);
     match relayed.ended {
         Ended::Finished => {}
         Ended::ClientReset | Ended::BackendReset | Ended::Idle | Ended::Reset | Ended::Aborted => {
@@ -129,6 +142,7 @@ fn reject(balancer: &Balancer, client: SocketAddr, error: &ConnectError) {
         ConnectError::NoneServed => "no_backend",
         ConnectError::AllFailed { .. } => "all_failed",
         ConnectError::Timeout { .. } => "timeout",
+        ConnectError::ClientGone => "client_gone",
         ConnectError::Aborted => "aborted",
     };
     balancer.metrics.rejected(reason);

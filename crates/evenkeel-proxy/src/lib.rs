@@ -4,8 +4,10 @@
 //! Listener::run             one task a bound socket
 //!   Admission::admit        -> Permit, or reset at once (counted)
 //!     connection::serve     one task a connection; THE function to read first
-//!       connect::connect    -> Connected, or ConnectError: the client is reset at once
-//!         Policy::pick      -> a backend among those treated `serve` and not yet tried
+//!       open::open          -> Opened: a backend that speaks, or ConnectError: reset at once
+//!         connect::connect  -> Connected, by one attempt after the other
+//!           Policy::pick    -> a backend among those treated `serve` and not yet tried
+//!         FirstFlight       what may be said again to the next backend, if this one fails
 //!       relay::relay        -> Relayed: bytes in both directions, and why it ended
 //!       account::account    metrics and one `debug!` event
 //! ```
@@ -21,8 +23,10 @@ mod admission;
 mod config;
 mod connect;
 mod connection;
+mod first_flight;
 mod listener;
 mod metrics;
+mod open;
 mod policy;
 mod relay;
 mod socket;

@@ -27,6 +27,10 @@ pub fn describe() {
         "Attempts to connect a backend that failed"
     );
     describe_counter!(
+        "evenkeel_connect_replays_total",
+        "Times a backend failed before its first byte, so that the client's first bytes went to another"
+    );
+    describe_counter!(
         "evenkeel_received_bytes_total",
         Unit::Bytes,
         "Bytes relayed from clients to the backend, counted when the connection ends"
@@ -166,6 +170,11 @@ impl BackendMetrics {
                 counter.increment(1);
             }
         }
+    }
+
+    // As below.
+    pub(crate) fn lost_before_first_byte(&self) {
+        counter!("evenkeel_connect_replays_total", &self.labels).increment(1);
     }
 
     // Looked up by name, since a failed attempt is off the hot path.

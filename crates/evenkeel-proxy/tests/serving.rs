@@ -105,6 +105,127 @@ async fn backend(name: u8, tasks: &Tasks, shutdown: &Shutdown) -> SocketAddr {
     address
 }
 
+/// The beginning of a TLS ClientHello: a handshake record that is not whole yet.
+const HELLO: [u8; 9] = [22, 3, 1, 2, 0, 1, 0, 1, 252];
+
+/// A backend that accepts, and then does with each connection what `then` says.
+async fn accepting(
+    tasks: &Tasks,
+    shutdown: &Shutdown,
+    then: impl Fn(TcpStream) -> Option<TcpStream> + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let abort = shutdown.abort.clone();
+    tasks.spawn("accepting", async move {
+        let mut kept = Vec::new();
+        while let Some(Ok((stream, _))) = abort.run_until_cancelled(listener.accept()).await {
+            kept.extend(then(stream));
+        }
+    });
+    address
+}
+
+/// A backend that says its name only once it has heard the whole of [`HELLO`], which it echoes.
+async fn listening_first(name: u8, tasks: &Tasks, shutdown: &Shutdown) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (spawner, abort) = (tasks.clone(), shutdown.abort.clone());
+    tasks.spawn("listening", async move {
+        while let Some(Ok((mut stream, _))) = abort.run_until_cancelled(listener.accept()).await {
+            let abort = abort.clone();
+            spawner.spawn("hello", async move {
+                let answer = async {
+                    let mut hello = HELLO;
+                    stream.read_exact(&mut hello).await?;
+                    stream.write_all(&[name]).await?;
+                    stream.write_all(&hello).await?;
+                    stream.read_to_end(&mut Vec::new()).await
+                };
+                drop(abort.run_until_cancelled(answer).await);
+            });
+        }
+    });
+    address
+}
+
+/// Says hello, and hears who answers and what they heard.
+async fn hello(service: &Service) -> io::Result<u8> {
+    let mut client = TcpStream::connect(service.address).await?;
+    client.write_all(&HELLO).await?;
+    let mut answer = [0; 10];
+    timeout(SOON, client.read_exact(&mut answer)).await.expect("no client is held waiting")?;
+    assert_eq!(answer[1..], HELLO, "the bytes of the client arrive once and whole");
+    Ok(answer[0])
+}
+
+#[tokio::test]
+async fn a_backend_that_closes_before_its_first_byte_costs_no_connection() {
+    let mut service = service("127.0.0.1:0", 100);
+    let closing = accepting(&service.tasks, &service.shutdown, |_stream| None).await;
+    let alive = listening_first(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(closing, READY.0, READY.1), (alive, READY.0, READY.1)]);
+    for _ in 0..6 {
+        assert_eq!(hello(&service).await.unwrap(), b'a');
+    }
+    assert_eq!(service.suspects.recv().await.unwrap(), Endpoint::new(closing));
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_judged_dead_while_it_is_silent_costs_no_connection() {
+    let mut service = service("127.0.0.1:0", 100);
+    let frozen = accepting(&service.tasks, &service.shutdown, Some).await;
+    let alive = listening_first(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(frozen, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.write_all(&HELLO).await.unwrap();
+    // Its silence is noticed, and its prober asked.
+    assert_eq!(service.suspects.recv().await.unwrap(), Endpoint::new(frozen));
+    service.publish(&[(frozen, Class::TlsTimeout, Treatment::Reset), (alive, READY.0, READY.1)]);
+    let mut answer = [0; 10];
+    timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer[0], b'a');
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_only_suspected_loses_those_who_wait_for_its_first_byte() {
+    let mut service = service("127.0.0.1:0", 100);
+    let frozen = accepting(&service.tasks, &service.shutdown, Some).await;
+    let alive = listening_first(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(frozen, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.write_all(&HELLO).await.unwrap();
+    service.suspects.recv().await.unwrap();
+    service.publish(&[(frozen, Class::Unavailable, Treatment::Drain), (alive, READY.0, READY.1)]);
+    let mut answer = [0; 10];
+    timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer[0], b'a');
+    service.end().await;
+}
+
+#[tokio::test]
+async fn what_is_not_a_hello_is_never_said_twice() {
+    let mut service = service("127.0.0.1:0", 100);
+    // It closes once it has heard something, so that the client's bytes did arrive.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing = listener.local_addr().unwrap();
+    service.tasks.spawn("closing", async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+    });
+    let alive = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(closing, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.write_all(b"POST /transfer HTTP/1.1\r\n").await.unwrap();
+    service.publish(&[(closing, READY.0, READY.1), (alive, READY.0, READY.1)]);
+    let mut answer = Vec::new();
+    let read = timeout(SOON, client.read_to_end(&mut answer)).await.unwrap();
+    assert!(read.is_err() || answer.is_empty(), "{answer:?}");
+    service.end().await;
+}
+
 /// A port on which nobody listens.
 async fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
