@@ -3,8 +3,8 @@
 
 mod architecture;
 mod cli;
+mod config_errors;
 mod config_files;
-mod demo;
 mod harness;
 mod real;
 mod story;

@@ -20,6 +20,5 @@ pub mod kubeconfig;
 pub mod members;
 pub mod merge;
 pub mod metrics;
-pub mod own;
 pub mod sighting;
 pub mod source;

@@ -11,8 +11,8 @@ use evenkeel_core::endpoint::{Endpoint, EndpointSet, Provenance};
 /// - `slices` is what the EndpointSlice source says: `None` as long as it has said nothing. An
 ///   empty answer counts as none, and what it said before stays; so do its endpoints if all of a
 ///   new answer is unusable.
-/// - `own` are the addresses at which we ourselves are reached, see
-///   [`own_addresses`](crate::own::own_addresses). Discovery cannot bring them in.
+/// - `own` are the addresses at which we ourselves are reached. Discovery cannot bring them in:
+///   k0s with `externalAddress`, for one, lists the load balancer as the only API server.
 ///
 /// Once there is an endpoint there is always one: if the sources leave nothing, `previous` stays.
 pub fn merge(

@@ -239,7 +239,14 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, _)) => {
+                // As Go does for every connection: without it small answers wait for the client's
+                // delayed acknowledgement, 40 ms each.
+                match stream.set_nodelay(true) {
+                    Ok(()) => return stream,
+                    Err(error) => tracing::debug!(%error, "client gone at accept"),
+                }
+            }
             // Either this one connection is gone, or the process has no descriptor left: then
             // trying at once would only burn the processor until one is free.
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The gauges of a service, and the counter of its changes of health.
 
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::endpoint::Endpoint;
@@ -87,6 +88,26 @@ impl ServiceGauges {
             gauge!(name, "service" => self.service.clone(), "backend" => backend.to_string())
                 .set(0.0);
         }
+    }
+}
+
+/// Says that a listener takes clients, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ListeningGauge {
+    labels: [(&'static str, String); 2],
+}
+
+impl ListeningGauge {
+    pub(crate) fn new(service: &str, address: SocketAddr) -> Self {
+        let labels = [("service", service.to_owned()), ("address", address.to_string())];
+        gauge!("evenkeel_service_listening", &labels).set(1.0);
+        Self { labels }
+    }
+}
+
+impl Drop for ListeningGauge {
+    fn drop(&mut self) {
+        gauge!("evenkeel_service_listening", &self.labels).set(0.0);
     }
 }
 

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ServiceConfig, is_local};
 use crate::credentials::{self, CredentialsError, Follower, Identity, PodEnvironment};
 use crate::membership::Membership;
-use crate::metrics::ServiceGauges;
+use crate::metrics::{ListeningGauge, ServiceGauges};
 
 /// Reports and suspicions that may wait; more only say the same again.
 const QUEUE: usize = 64;
@@ -151,13 +151,15 @@ impl Service {
         let mut own = around.listeners.clone();
         own.extend(bound.iter().map(Listener::address));
         let members = Members::new(Vec::new());
-        let sources = watch_sources(&config, &identity, &members, around);
+        let askable = CancellationToken::new();
+        let sources = watch_sources(&config, &identity, &members, &askable, around);
         let (view_sender, view) = watch::channel(View::default());
         let mut reconciler = Reconciler {
             config: config.clone(),
             writer,
             own,
             api_members: members,
+            askable,
             sources: sources.clone(),
             identity: identity.clone(),
             endpoints: EndpointSet::default(),
@@ -177,8 +179,12 @@ impl Service {
         let listeners = bound.iter().map(Listener::address).collect();
         for listener in bound {
             tracing::info!(service = %config.name, listener = %listener.address(), "listening");
+            let listening = ListeningGauge::new(&config.name, listener.address());
             let task = listener.run(balancer.clone(), shutdown.clone());
-            around.connections.spawn_essential("listener", shutdown, task);
+            around.connections.spawn_essential("listener", shutdown, async move {
+                task.await;
+                drop(listening);
+            });
         }
         tasks.spawn_essential("reconciler", shutdown, reconciler.run());
         Ok(Self { config, view, pool, balancer, listeners, identity, sources })
@@ -197,6 +203,7 @@ fn watch_sources(
     config: &ServiceConfig,
     identity: &Identity,
     members: &Members,
+    askable: &CancellationToken,
     around: &Surroundings,
 ) -> Vec<SourceHandle> {
     let start = |source: &Source| {
@@ -208,8 +215,12 @@ fn watch_sources(
         let api = ApiAccess { access: identity.access.clone(), members: members.clone() };
         let (source, name) = (source.clone(), config.name.clone());
         let kind = source.provenance();
-        let stop = around.shutdown.abort.clone();
-        around.tasks.spawn("source", async move { source.watch(&name, api, sender, stop).await });
+        let (askable, stop) = (askable.clone(), around.shutdown.abort.clone());
+        around.tasks.spawn("source", async move {
+            if stop.run_until_cancelled(askable.cancelled()).await.is_some() {
+                source.watch(&name, api, sender, stop).await;
+            }
+        });
         SourceHandle { kind, sighting }
     };
     config.sources.iter().map(start).collect()
@@ -233,6 +244,8 @@ struct Reconciler {
     writer: PoolWriter,
     own: Vec<SocketAddr>,
     api_members: Members,
+    /// Lets the sources begin: one that finds nobody to ask waits a second before it asks again.
+    askable: CancellationToken,
     sources: Vec<SourceHandle>,
     identity: Identity,
     endpoints: EndpointSet,
@@ -258,6 +271,7 @@ impl Reconciler {
             self.around.tasks.spawn("sightings", follow);
         }
         self.bootstrap_api_members().await;
+        self.askable.cancel();
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -19,6 +19,7 @@ use crate::sighting::Sighting;
 pub struct StaticSource {
     /// Addresses with their ports: `10.0.0.11:6443`, `[fd00::11]:6443`. At least one.
     #[garde(custom(at_least_one))]
+    #[schemars(length(min = 1))]
     pub endpoints: Vec<Endpoint>,
 }
 
