@@ -15,7 +15,8 @@ use crate::probe::Probe;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct HealthConfig {
     /// Time from one probe of an endpoint to the next; each pause is up to a tenth shorter, so
-    /// that many balancers do not beat in step. `100ms` to `1m`; default `500ms`.
+    /// that many balancers do not beat in step. `100ms` to `1m`; default `500ms`, with the preset
+    /// `argocd-server` `1s`, with `https` and `tcp` `2s`.
     #[garde(custom(between(Span::from_millis(100), Span::from_secs(60))))]
     pub interval: Span,
 
@@ -45,7 +46,7 @@ pub struct HealthConfig {
     #[garde(range(min = 1, max = 100))]
     pub fall: u32,
 
-    /// What is asked: `tcp`, `tls`, `https` or `kubeApiserver`. Default `{tcp: {}}`.
+    /// What is asked: `tcp`, `tls`, `https` or `kubeApiserver`. Default: what fits the preset.
     #[garde(dive)]
     pub probe: Probe,
 }

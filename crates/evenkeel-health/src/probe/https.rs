@@ -19,7 +19,8 @@ use crate::trust::{Trust, Verify};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct HttpsProbe {
-    /// The path asked for, with its query if it has one. Default `/healthz`.
+    /// The path asked for, with its query if it has one. Default `/healthz`, with the preset
+    /// `https` `/`.
     #[garde(custom(request_path))]
     pub path: String,
 
@@ -29,7 +30,8 @@ pub struct HttpsProbe {
     pub server_name: Option<String>,
 
     /// Whether the certificate is verified: `auto`, which is if the credentials have a CA, or
-    /// `never`, which a self-signed certificate like that of ArgoCD needs. Default `auto`.
+    /// `never`, which a self-signed certificate like that of ArgoCD needs. Default `auto`, with
+    /// the preset `argocd-server` `never`.
     #[garde(skip)]
     pub verify: Verify,
 
