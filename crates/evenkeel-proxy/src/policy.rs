@@ -35,7 +35,7 @@ impl Default for Policy {
 
 impl Policy {
     /// Picks one of `candidates`, which are fit, but none of `tried`; `None` if no other is left.
-    pub(crate) fn pick<'a>(
+    pub fn pick<'a>(
         &self,
         candidates: &'a [Arc<Backend>],
         tried: &[Endpoint],

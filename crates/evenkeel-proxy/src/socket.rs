@@ -62,3 +62,47 @@ pub(crate) fn reset(stream: TcpStream) {
     }
     drop(stream);
 }
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::units::Span;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Both legs: what the kernel says is in force, not what was asked for.
+    #[tokio::test]
+    async fn both_legs_have_the_options_of_the_config() {
+        let relay = RelayConfig {
+            keepalive_idle: Span::from_secs(21),
+            keepalive_interval: Span::from_secs(7),
+            keepalive_count: 4,
+            user_timeout: Span::from_secs(33),
+            ..RelayConfig::default()
+        };
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = listen(address.parse().unwrap(), &relay).unwrap();
+            let address = listener.local_addr().unwrap();
+            let listener = TcpListener::from_std(listener).unwrap();
+            let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (near, accepted) = (near.unwrap(), accepted.unwrap().0);
+            keep_stream(&near, &relay).unwrap();
+            for leg in [&near, &accepted] {
+                let leg = SockRef::from(leg);
+                assert!(leg.tcp_nodelay().unwrap() && leg.keepalive().unwrap());
+                assert_eq!(leg.tcp_keepalive_time().unwrap(), Duration::from_secs(21));
+                assert_eq!(leg.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
+                assert_eq!(leg.tcp_keepalive_retries().unwrap(), 4);
+                assert_eq!(leg.tcp_user_timeout().unwrap(), Some(Duration::from_secs(33)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_ipv4_and_every_ipv6_address_are_two_listeners() {
+        let relay = RelayConfig::default();
+        let four = listen("0.0.0.0:0".parse().unwrap(), &relay).unwrap();
+        let port = four.local_addr().unwrap().port();
+        listen(SocketAddr::from(([0; 8], port)), &relay).unwrap();
+    }
+}

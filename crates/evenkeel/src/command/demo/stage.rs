@@ -96,6 +96,12 @@ impl Stage {
         Endpoint::new(self.plane.api_server(server).address())
     }
 
+    /// The API server with the most open connections.
+    pub(super) fn busiest(&self) -> usize {
+        let servers = 0..self.plane.api_servers().len();
+        servers.max_by_key(|server| self.plane.open_connections(*server)).unwrap_or(0)
+    }
+
     /// Waits until `wanted` holds of the API servers' service, and shows what changes meanwhile.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use evenkeel_core::health::{Class, Health};
-use evenkeel_lab::{Fault, Felt};
+use evenkeel_lab::{ClientKind, Fault, Felt};
 use tokio::time::sleep;
 
 use super::stage::Stage;
@@ -24,17 +24,20 @@ pub(super) async fn tell(stage: &mut Stage, out: &mut impl Write) -> anyhow::Res
     sleep(SCENE).await;
 
     stage.say(out, "")?;
+    // Whoever has most of the clients that stay, so that there is something to feel.
+    let frozen = stage.busiest();
+    let name = stage.plane.api_server(frozen).name().to_owned();
     stage.say(
         out,
-        "cp-2 freezes: its kernel accepts, its process is silent; a TCP check calls it healthy",
+        &format!("{name} freezes: its kernel accepts, its process is silent; a TCP check calls it healthy"),
     )?;
     let scene = stage.load.mark();
-    stage.plane.set_fault(1, Fault::Frozen).await;
+    stage.plane.set_fault(frozen, Fault::Frozen).await;
     let avoided = stage
-        .until_server(1, "frozen server avoided", out, |m| m.evidence.health != Health::Ready)
+        .until_server(frozen, "frozen server avoided", out, |m| m.evidence.health != Health::Ready)
         .await?;
     let dead = stage
-        .until_server(1, "frozen server dead", out, |m| m.evidence.health == Health::Dead)
+        .until_server(frozen, "frozen server dead", out, |m| m.evidence.health == Health::Dead)
         .await?;
     stage.say(
         out,
@@ -47,23 +50,25 @@ pub(super) async fn tell(stage: &mut Stage, out: &mut impl Write) -> anyhow::Res
     let verdict = stage.verdict()?;
     stage.say(out, &verdict)?;
     sleep(SCENE).await;
-    stage.plane.set_fault(1, Fault::None).await;
+    stage.plane.set_fault(frozen, Fault::None).await;
     stage
-        .until_server(1, "thawed server ready", out, |m| m.evidence.health == Health::Ready)
+        .until_server(frozen, "thawed server ready", out, |m| m.evidence.health == Health::Ready)
         .await?;
     let felt = stage.load.felt_since(&scene);
     stage.say(out, &said(&felt))?;
 
     stage.say(out, "")?;
-    stage.say(out, "cp-3 shuts down: /readyz turns red, and it serves what it has")?;
+    let drained = stage.busiest();
+    let name = stage.plane.api_server(drained).name().to_owned();
+    stage.say(out, &format!("{name} shuts down: /readyz turns red, and it serves what it has"))?;
     let scene = stage.load.mark();
-    stage.plane.set_fault(2, Fault::ShuttingDown).await;
+    stage.plane.set_fault(drained, Fault::ShuttingDown).await;
     stage
-        .until_server(2, "server drained", out, |m| m.evidence.class == Class::ShuttingDown)
+        .until_server(drained, "server drained", out, |m| m.evidence.class == Class::ShuttingDown)
         .await?;
     sleep(SCENE).await;
-    stage.plane.set_fault(2, Fault::None).await;
-    stage.until_server(2, "server back", out, |m| m.evidence.health == Health::Ready).await?;
+    stage.plane.set_fault(drained, Fault::None).await;
+    stage.until_server(drained, "server back", out, |m| m.evidence.health == Health::Ready).await?;
     let felt = stage.load.felt_since(&scene);
     stage.say(out, &said(&felt))?;
     let cut = felt.resets;
@@ -73,8 +78,9 @@ pub(super) async fn tell(stage: &mut Stage, out: &mut impl Write) -> anyhow::Res
     let felt = stage.load.felt_since(&whole);
     stage.say(out, "")?;
     stage.say(out, &format!("In all: {}", said(&felt)))?;
-    for failure in felt.failures.iter().take(5) {
-        stage.say(out, &format!("    {:?}: {}", failure.client, failure.reason))?;
+    let failed = felt.failures.iter().filter(|failure| failure.client == ClientKind::New);
+    for failure in failed.take(5) {
+        stage.say(out, &format!("    failed: {}", failure.reason))?;
     }
     if cut > 0 {
         stage.say(
