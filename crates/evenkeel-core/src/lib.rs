@@ -11,7 +11,6 @@
 //!   `decide`.
 
 pub mod backend;
-pub mod backoff;
 pub mod credentials;
 pub mod endpoint;
 pub mod health;
