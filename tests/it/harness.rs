@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The binary that cargo has built for these tests.
 pub(crate) const EVENKEEL: &str = env!("CARGO_BIN_EXE_evenkeel");
@@ -19,6 +21,10 @@ pub(crate) fn command(args: &[&str]) -> Command {
     for name in ["CONFIG", "KUBECONFIG", "ADMIN", "LOG_LEVEL", "LOG_FORMAT", "COLOR"] {
         command.env_remove(format!("EVENKEEL_{name}"));
     }
+    // What decides about colours and widths.
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+        command.env_remove(name);
+    }
     command.args(args).stdin(Stdio::null());
     command
 }
@@ -31,6 +37,15 @@ pub(crate) fn stdout(output: &Output) -> String {
 /// What a finished command wrote to standard error.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs `hold`, whose snapshots are those in `tests/snapshots`.
+pub(crate) fn snapshots(hold: impl FnOnce()) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(hold);
 }
 
 /// Addresses on loopback that were free just now, all different.
@@ -76,6 +91,11 @@ impl Running {
 
     /// The body of a GET, if the answer is 200.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
+        self.ask(path).filter(|(status, _)| *status == 200).map(|(_, body)| body)
+    }
+
+    /// The status and the body of a GET, if there is an answer.
+    pub(crate) fn ask(&self, path: &str) -> Option<(u16, String)> {
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.admin).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -84,7 +104,8 @@ impl Running {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
     }
 
     /// The status, as JSON.

@@ -75,7 +75,11 @@ impl FromStr for ListenAddress {
             if address.port() == 0 {
                 return Err(ListenAddressError::PortZero(text.to_owned()));
             }
-            return Ok(Self(address));
+            // IPv4 in IPv6 form is plain IPv4: an IPv6 socket of ours takes no IPv4 clients.
+            return Ok(Self(match address.ip().to_canonical() {
+                ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+                IpAddr::V6(_) => address,
+            }));
         }
         let text = text.to_owned();
         if text.trim_start_matches(':').parse::<u16>().is_ok() {
@@ -202,6 +206,8 @@ mod tests {
             "`localhost:6443` is not an IP address and port: write 0.0.0.0:6443 or [::]:6443"
         );
         assert!("[::]:6443".parse::<ListenAddress>().is_ok());
+        let mapped: ListenAddress = "[::ffff:127.0.0.1]:6443".parse().unwrap();
+        assert_eq!(mapped.to_string(), "127.0.0.1:6443");
     }
 
     #[test]

@@ -55,7 +55,10 @@ fn carry_out(args: &Args) -> anyhow::Result<Exit> {
         Command::Demo(demo) => large()?.block_on(demo::run(demo, out)),
         Command::Healthcheck(admin) => small()?.block_on(healthcheck::run(*admin)),
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Args::command(), "evenkeel", out);
+            // By way of memory, since it panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "evenkeel", &mut script);
+            out.write_all(&script)?;
             Ok(Exit::Done)
         }
         Command::Version { output } => version::run(*output, out),

@@ -14,9 +14,12 @@ mod complete;
 mod credentials;
 mod mistake;
 mod read;
+mod syntax;
 mod tree;
+mod words;
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 
 use evenkeel_admin::config::AdminConfig;
@@ -32,7 +35,7 @@ pub(crate) use self::check::{is_local, warnings};
 pub(crate) use self::credentials::{CredentialsConfig, FileCredentials, KubeconfigCredentials};
 use self::mistake::Mistake;
 pub(crate) use self::mistake::Mistakes;
-use self::tree::{Node, Step};
+use self::tree::{Node, Step, Value};
 use crate::preset::Preset;
 
 /// The one version that there is.
@@ -213,6 +216,7 @@ pub(crate) struct ServiceConfig {
     /// How many members the service has, where that is more than its sources name. From 1 to 99;
     /// default: as many as were ever named since the start.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 99))]
     #[garde(inner(range(min = 1, max = 99)))]
     pub(crate) members: Option<u32>,
 }
@@ -253,7 +257,7 @@ impl Config {
     /// If it cannot be read, or with all that is wrong with it.
     pub(crate) fn load(path: &Path) -> Result<(Self, ConfigFile), ConfigError> {
         let file = path.display().to_string();
-        let bytes = std::fs::read(path)
+        let bytes = read_bounded(path)
             .map_err(|source| ConfigError::Unreadable { file: file.clone(), source })?;
         let config = Self::parse(&file, &bytes)?;
         Ok((config, ConfigFile { file, bytes }))
@@ -289,9 +293,9 @@ impl Config {
             for (path, error) in report.iter() {
                 let steps = steps(path);
                 let (node, _) = root.find(&steps);
-                // What is too short for having been cut is no mistake of its own.
-                if node.pruned.is_empty() {
-                    mistakes.push(Mistake::new(node.place, error.message()));
+                // What is too short for having been cut, or made up, is no mistake of its own.
+                if node.pruned.is_empty() && !node.made_up {
+                    mistakes.push(Mistake::new(node.place, in_words(error.message(), node)));
                 }
             }
         }
@@ -324,6 +328,29 @@ pub(crate) struct Warning(pub(crate) String);
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "warning: {}", self.0)
+    }
+}
+
+/// Reads a file, and of one that is too large only enough to know it.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(tree::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What garde says of a node, with what is written there: its own rules do not name the value.
+fn in_words(message: &str, node: &Node) -> String {
+    match (&node.value, message) {
+        (Value::Sequence(items), _) if items.is_empty() => {
+            "the list is empty: write at least one".to_owned()
+        }
+        (Value::Integer(_, written) | Value::Text(written), _)
+            if message.starts_with("lower than") || message.starts_with("greater than") =>
+        {
+            format!("`{written}` is {message}")
+        }
+        _ => message.to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What spans tables: each may be fine by itself, and the whole is not.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use evenkeel_core::endpoint::Endpoint;
@@ -15,7 +16,10 @@ use super::{Config, ServiceConfig, Warning};
 /// Notes every mistake that spans tables. `root` is the tree that `config` was read from.
 pub(super) fn check(config: &Config, root: &Node, mistakes: &mut Vec<Mistake>) {
     let mut note = |steps: &[Step], message: String| {
-        mistakes.push(Mistake::new(root.find(steps).0.place, message));
+        let node = root.find(steps).0;
+        if !node.made_up {
+            mistakes.push(Mistake::new(node.place, message));
+        }
     };
     names(config, &mut note);
     listeners(config, &mut note);
@@ -26,7 +30,16 @@ pub(super) fn check(config: &Config, root: &Node, mistakes: &mut Vec<Mistake>) {
             steps
         };
         endpoints(config, service, &at, &mut note);
-        rest(service, &at, &mut note);
+        // Where a key was cut out for being wrong, its default proves nothing.
+        let whole = |rest: &[Step]| root.find(&at(rest)).0.pruned.is_empty();
+        if whole(&[key("connect")]) {
+            connect(service, &at, &mut note);
+        }
+        if whole(&[]) && whole(&[key("credentials")]) && whole(&[key("credentials"), key("files")])
+        {
+            credentials(service, &at, &mut note);
+        }
+        members(service, &at, &mut note);
     }
 }
 
@@ -35,9 +48,9 @@ fn key(name: &str) -> Step {
 }
 
 fn names(config: &Config, note: &mut impl FnMut(&[Step], String)) {
+    let mut known = BTreeSet::new();
     for (index, service) in config.services.iter().enumerate() {
-        let first = config.services.iter().position(|other| other.name == service.name);
-        if first.is_some_and(|first| first < index) {
+        if !known.insert(&service.name) {
             let steps = [key("services"), Step::Index(index), key("name")];
             note(&steps, format!("the service `{}` stands twice", service.name));
         }
@@ -45,9 +58,9 @@ fn names(config: &Config, note: &mut impl FnMut(&[Step], String)) {
 }
 
 fn listeners(config: &Config, note: &mut impl FnMut(&[Step], String)) {
-    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    let mut taken: Vec<(SocketAddr, Option<usize>)> = Vec::new();
     if let Some(address) = config.admin.listen.address() {
-        taken.push((address, "the admin endpoint".to_owned()));
+        taken.push((address, None));
     }
     for (index, service) in config.services.iter().enumerate() {
         for (number, address) in service.listen.addresses.iter().enumerate() {
@@ -60,14 +73,21 @@ fn listeners(config: &Config, note: &mut impl FnMut(&[Step], String)) {
                     key("addresses"),
                     Step::Index(number),
                 ];
-                let message = if *other == address {
-                    format!("{address} is taken: {owner} listens there too")
-                } else {
-                    format!("{address} is taken: {owner} listens on {other}, which includes it")
+                let who = match owner.and_then(|owner| config.services.get(owner)) {
+                    None => "the admin endpoint listens".to_owned(),
+                    Some(_) if *owner == Some(index) => "this service listens".to_owned(),
+                    Some(owner) => format!("the service `{}` listens", owner.name),
                 };
-                note(&steps, message);
+                let how = if *other == address {
+                    "there too".to_owned()
+                } else if other.ip().is_unspecified() {
+                    format!("on {other}, which includes it")
+                } else {
+                    format!("on {other}, which it includes")
+                };
+                note(&steps, format!("{address} is taken: {who} {how}"));
             }
-            taken.push((address, format!("the service `{}`", service.name)));
+            taken.push((address, Some(index)));
         }
     }
 }
@@ -85,7 +105,7 @@ fn endpoints(
     at: &dyn Fn(&[Step]) -> Vec<Step>,
     note: &mut impl FnMut(&[Step], String),
 ) {
-    let mut known: Vec<Endpoint> = Vec::new();
+    let mut known = BTreeSet::new();
     for (number, source) in service.sources.iter().enumerate() {
         let Source::Static(list) = source else { continue };
         for (place, endpoint) in list.endpoints.iter().enumerate() {
@@ -96,15 +116,14 @@ fn endpoints(
                 key("endpoints"),
                 Step::Index(place),
             ]);
-            if known.contains(endpoint) {
+            if !known.insert(endpoint) {
                 note(&steps, format!("the endpoint {endpoint} stands twice"));
             }
-            known.push(*endpoint);
-            if let Some((owner, listener)) = own_listener(config, *endpoint) {
+            if let Some(listener) = own_listener(config, *endpoint) {
                 note(
                     &steps,
                     format!(
-                        "the endpoint {endpoint} is a listener of ours (service `{owner}` listens on {listener}): connections would go round in circles"
+                        "the endpoint {endpoint} is this process itself: {listener}; connections would go round in circles"
                     ),
                 );
             }
@@ -112,8 +131,11 @@ fn endpoints(
     }
 }
 
-/// The listener of ours that a connection to the endpoint would end at.
-fn own_listener(config: &Config, endpoint: Endpoint) -> Option<(&str, ListenAddress)> {
+/// The listener of ours that a connection to the endpoint would end at, in words.
+fn own_listener(config: &Config, endpoint: Endpoint) -> Option<String> {
+    if config.admin.listen.address() == Some(endpoint.address()) {
+        return Some("the admin endpoint listens there".to_owned());
+    }
     config.services.iter().find_map(|service| {
         let reaches = |listener: &&ListenAddress| {
             let listener = listener.address();
@@ -124,7 +146,7 @@ fn own_listener(config: &Config, endpoint: Endpoint) -> Option<(&str, ListenAddr
                         && is_local(endpoint.ip())))
         };
         let listener = service.listen.addresses.iter().find(reaches)?;
-        Some((service.name.as_str(), *listener))
+        Some(format!("the service `{}` listens on {listener}", service.name))
     })
 }
 
@@ -134,7 +156,7 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
-fn rest(
+fn connect(
     service: &ServiceConfig,
     at: &dyn Fn(&[Step]) -> Vec<Step>,
     note: &mut impl FnMut(&[Step], String),
@@ -149,6 +171,13 @@ fn rest(
             ),
         );
     }
+}
+
+fn credentials(
+    service: &ServiceConfig,
+    at: &dyn Fn(&[Step]) -> Vec<Step>,
+    note: &mut impl FnMut(&[Step], String),
+) {
     for (number, source) in service.sources.iter().enumerate() {
         let without_ca = !service.credentials.as_ref().is_some_and(CredentialsConfig::has_ca);
         if source.needs_api() && without_ca {
@@ -170,6 +199,13 @@ fn rest(
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
+}
+
+fn members(
+    service: &ServiceConfig,
+    at: &dyn Fn(&[Step]) -> Vec<Step>,
+    note: &mut impl FnMut(&[Step], String),
+) {
     let named: usize = service
         .sources
         .iter()
@@ -178,7 +214,7 @@ fn rest(
             Source::EndpointSlice(_) => 0,
         })
         .sum();
-    if let Some(members) = service.members
+    if let Some(members @ 1..) = service.members
         && usize::try_from(members).is_ok_and(|members| members < named)
     {
         note(

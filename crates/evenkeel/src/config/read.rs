@@ -7,35 +7,40 @@ use serde::de::{
     SeqAccess, VariantAccess, Visitor,
 };
 
-use super::mistake::{Mistake, Place};
+use super::mistake::{MOST, Mistake, Place};
 use super::tree::{Node, Step, Value};
-
-/// More mistakes than anyone mends in one go.
-const MOST: usize = 50;
+use super::words::{choice, found, is_integer, is_unsigned, list, out_of_range, words};
 
 /// Reads a typed value, and every mistake of the tree: what cannot be read is noted and cut out,
-/// and the rest is read again. `None` where what remains is no value.
+/// what is missing is noted and made up, and the rest is read again. `None` where what remains is
+/// no value.
 pub(crate) fn read<T: DeserializeOwned>(root: &mut Node, mistakes: &mut Vec<Mistake>) -> Option<T> {
-    while mistakes.len() < MOST {
+    while mistakes.len() <= MOST {
         match T::deserialize(Reader { node: root, steps: None }) {
             Ok(value) => return Some(value),
             Err(mut error) => {
                 let (node, key_place) = root.find(&error.steps);
                 // A key that is missing for having been cut out is no mistake of its own.
                 let cut = |key: &str| node.pruned.iter().any(|pruned| pruned == key);
-                let consequence = match &error.kind {
-                    Kind::Missing(key) => cut(key),
-                    Kind::NoKind => !node.pruned.is_empty(),
-                    Kind::Value | Kind::Key => false,
-                };
+                let consequence = node.made_up
+                    || match &error.fault {
+                        Fault::Missing(key) => cut(key),
+                        Fault::NoKind => !node.pruned.is_empty(),
+                        Fault::Value | Fault::Key => false,
+                    };
                 if !consequence {
-                    let place = match error.kind {
-                        Kind::Value | Kind::NoKind => node.place,
+                    let place = match error.fault {
+                        Fault::Value | Fault::NoKind => node.place,
                         // The start of the table that lacks it, not the whole of it.
-                        Kind::Missing(_) => Place { length: 1, ..node.place },
-                        Kind::Key => key_place,
+                        Fault::Missing(_) => Place { length: 1, ..node.place },
+                        Fault::Key => key_place,
                     };
                     mistakes.push(Mistake::new(place, error.message));
+                }
+                if let Fault::Missing(key) = error.fault
+                    && root.make_up(&error.steps, key)
+                {
+                    continue;
                 }
                 while !root.prune(&error.steps) {
                     error.steps.pop()?;
@@ -51,12 +56,12 @@ pub(crate) fn read<T: DeserializeOwned>(root: &mut Node, mistakes: &mut Vec<Mist
 pub(crate) struct ReadError {
     message: String,
     steps: Vec<Step>,
-    kind: Kind,
+    fault: Fault,
     located: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+enum Fault {
     Value,
     Key,
     Missing(&'static str),
@@ -87,102 +92,52 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-fn error(kind: Kind, message: String) -> ReadError {
-    ReadError { message, steps: Vec::new(), kind, located: false }
+fn error(fault: Fault, message: String) -> ReadError {
+    ReadError { message, steps: Vec::new(), fault, located: false }
 }
 
 impl de::Error for ReadError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        error(Kind::Value, message.to_string())
+        error(Fault::Value, message.to_string())
     }
 
     fn invalid_type(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("{}: expected {}", found(&unexpected), words(expected)))
+        let expected = expected.to_string();
+        if let de::Unexpected::Str(text) = unexpected
+            && is_unsigned(&expected)
+            && is_integer(text)
+        {
+            // In quotes, or more than even the parser could hold.
+            return Self::custom(if text.parse::<i64>().is_ok() {
+                format!("`{text}` is a text: write it without quotes")
+            } else {
+                out_of_range(text)
+            });
+        }
+        Self::custom(format!("{}: expected {}", found(&unexpected), words(&expected)))
     }
 
     fn invalid_value(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("{}: expected {}", found(&unexpected), words(expected)))
+        let expected = expected.to_string();
+        if let de::Unexpected::Signed(value) = unexpected
+            && is_unsigned(&expected)
+        {
+            return Self::custom(out_of_range(&value.to_string()));
+        }
+        Self::custom(format!("{}: expected {}", found(&unexpected), words(&expected)))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let hint = hint(variant, expected);
-        Self::custom(format!("unknown `{variant}`: {hint}one of {}", list(expected)))
+        Self::custom(format!("unknown `{variant}`: {}", choice(variant, expected)))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let hint = hint(field, expected);
-        error(Kind::Key, format!("unknown key `{field}`: {hint}one of {}", list(expected)))
+        error(Fault::Key, format!("unknown key `{field}`: {}", choice(field, expected)))
     }
 
     fn missing_field(field: &'static str) -> Self {
-        error(Kind::Missing(field), format!("the key `{field}` is missing"))
+        error(Fault::Missing(field), format!("the key `{field}` is missing"))
     }
-}
-
-fn found(unexpected: &de::Unexpected<'_>) -> String {
-    match unexpected {
-        de::Unexpected::Str(text) => format!("`{text}`"),
-        de::Unexpected::Bool(value) => format!("`{value}`"),
-        de::Unexpected::Signed(value) => format!("`{value}`"),
-        de::Unexpected::Unsigned(value) => format!("`{value}`"),
-        de::Unexpected::Float(value) => format!("`{value}`"),
-        de::Unexpected::Unit | de::Unexpected::Option => "nothing".to_owned(),
-        de::Unexpected::Seq => "a list".to_owned(),
-        de::Unexpected::Map => "a table".to_owned(),
-        de::Unexpected::Char(value) => format!("`{value}`"),
-        de::Unexpected::Bytes(_)
-        | de::Unexpected::NewtypeStruct
-        | de::Unexpected::Enum
-        | de::Unexpected::UnitVariant
-        | de::Unexpected::NewtypeVariant
-        | de::Unexpected::TupleVariant
-        | de::Unexpected::StructVariant
-        | de::Unexpected::Other(_) => unexpected.to_string(),
-    }
-}
-
-/// What serde expects, in YAML's words.
-fn words(expected: &dyn de::Expected) -> String {
-    match expected.to_string().as_str() {
-        "a sequence" => "a list (`[a, b]`)".to_owned(),
-        "a map" => "a table (`key: value`)".to_owned(),
-        "a string" => "a text".to_owned(),
-        "u16" | "u32" | "u64" | "usize" => "a whole number, not negative".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-fn list(expected: &[&str]) -> String {
-    expected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// The one of `expected` that was probably meant.
-fn hint(written: &str, expected: &[&str]) -> String {
-    let nearest = expected
-        .iter()
-        .map(|name| (distance(&written.to_lowercase(), &name.to_lowercase()), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len() / 3);
-    nearest.map_or_else(String::new, |(_, name)| format!("did you mean `{name}`? It is "))
-}
-
-/// Levenshtein's distance, bounded by a name's length.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (to, above) in b.iter().zip(row.iter().skip(1)) {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = *above;
-            left = substituted.min(above + 1).min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// The way to a node, innermost first.
@@ -199,6 +154,19 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// What is written there, for a message.
+    fn written(self) -> String {
+        match &self.node.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(_, written) | Value::Integer(_, written) | Value::Float(_, written) => {
+                format!("`{written}`")
+            }
+            Value::Text(text) => format!("`{text}`"),
+            Value::Sequence(_) => "a list".to_owned(),
+            Value::Mapping(_) => "a table".to_owned(),
+        }
+    }
+
     /// Hands the node to the visitor as what it is.
     fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let value = match &self.node.value {
@@ -239,6 +207,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         // `443`, `1e3` and `true` are texts where a text is wanted, as they were written.
         match &self.node.value {
+            Value::Null if self.node.made_up => visitor.visit_str(""),
             Value::Bool(_, written) | Value::Integer(_, written) | Value::Float(_, written)
                 if !written.is_empty() =>
             {
@@ -283,18 +252,17 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             | Value::Float(..)
             | Value::Text(_)
             | Value::Sequence(_) => {
-                let message = match &self.node.value {
-                    Value::Text(text) => format!("`{text}`: expected a table (`key: value`)"),
-                    Value::Sequence(_) => "a list: expected a table (`key: value`)".to_owned(),
-                    Value::Null
-                    | Value::Bool(..)
-                    | Value::Integer(..)
-                    | Value::Float(..)
-                    | Value::Mapping(_) => "expected a table (`key: value`)".to_owned(),
-                };
-                Err(error(Kind::Value, message).at(self.steps))
+                let message = format!("{}: expected a table (`key: value`)", self.written());
+                Err(error(Fault::Value, message).at(self.steps))
             }
         }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        if self.node.made_up {
+            return visitor.visit_seq(Items { items: std::iter::empty(), steps: self.steps });
+        }
+        self.visit(visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -304,7 +272,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         match &self.node.value {
-            Value::Text(name) => visitor.visit_enum(name.as_str().into_deserializer()),
+            Value::Null if self.node.made_up => {
+                let name = variants.first().copied().unwrap_or_default();
+                visitor.visit_enum(Word { name, steps: self.steps })
+            }
+            Value::Text(name) => visitor.visit_enum(Word { name, steps: self.steps }),
             Value::Mapping(entries) => match entries.as_slice() {
                 [(key, value)] => {
                     let step = Step::Key(key.name.clone());
@@ -315,7 +287,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                         outer: self.steps,
                     })
                 }
-                [] => Err(error(Kind::NoKind, format!("expected one of {}", list(variants)))),
+                [] => Err(error(
+                    Fault::NoKind,
+                    format!("nothing: expected one of {}", list(variants)),
+                )),
                 [_, (second, _), ..] => {
                     let step = Step::Key(second.name.clone());
                     let steps = Steps { step: &step, parent: self.steps };
@@ -324,7 +299,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                         second.name,
                         list(variants)
                     );
-                    Err(error(Kind::Key, message).at(Some(&steps)))
+                    Err(error(Fault::Key, message).at(Some(&steps)))
                 }
             },
             Value::Null
@@ -332,7 +307,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             | Value::Integer(..)
             | Value::Float(..)
             | Value::Sequence(_) => {
-                Err(error(Kind::Value, format!("expected one of {}", list(variants))))
+                let expected = match variants {
+                    [_] => list(variants),
+                    _ => format!("one of {}", list(variants)),
+                };
+                Err(error(Fault::Value, format!("{}: expected {expected}", self.written())))
             }
         }
         .map_err(|error: ReadError| error.at(self.steps))
@@ -340,7 +319,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
-        seq tuple tuple_struct map identifier ignored_any
+        tuple tuple_struct map identifier ignored_any
     }
 }
 
@@ -406,11 +385,60 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let (name, node) = self
             .value
             .take()
-            .ok_or_else(|| error(Kind::Value, "a value without key".to_owned()))?;
+            .ok_or_else(|| error(Fault::Value, "a value without key".to_owned()))?;
         let step = Step::Key(name.to_owned());
         let steps = Steps { step: &step, parent: self.steps };
         seed.deserialize(Reader { node, steps: Some(&steps) })
             .map_err(|error| error.at(Some(&steps)))
+    }
+}
+
+/// A variant without settings, or a kind that lacks them.
+struct Word<'a> {
+    name: &'a str,
+    steps: Option<&'a Steps<'a>>,
+}
+
+impl<'de> EnumAccess<'de> for Word<'_> {
+    type Error = ReadError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), ReadError> {
+        let name = seed
+            .deserialize(self.name.into_deserializer())
+            .map_err(|unknown: ReadError| unknown.at(self.steps))?;
+        Ok((name, self))
+    }
+}
+
+impl Word<'_> {
+    fn lacks_settings(&self) -> ReadError {
+        let name = self.name;
+        error(Fault::Value, format!("`{name}` is a table: write `{{{name}: {{}}}}`")).at(self.steps)
+    }
+}
+
+impl<'de> VariantAccess<'de> for Word<'_> {
+    type Error = ReadError;
+
+    fn unit_variant(self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, ReadError> {
+        Err(self.lacks_settings())
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, ReadError> {
+        Err(self.lacks_settings())
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, ReadError> {
+        Err(self.lacks_settings())
     }
 }
 
@@ -429,7 +457,7 @@ impl<'de> EnumAccess<'de> for Variant<'_> {
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), ReadError> {
         let name =
             seed.deserialize(self.name.into_deserializer()).map_err(|mut unknown: ReadError| {
-                unknown.kind = Kind::Key;
+                unknown.fault = Fault::Key;
                 unknown.at(Some(&self.steps))
             })?;
         Ok((name, self))
@@ -440,7 +468,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     type Error = ReadError;
 
     fn unit_variant(self) -> Result<(), ReadError> {
-        Err(error(Kind::Value, format!("`{}` has no settings", self.name)).at(self.outer))
+        Err(error(Fault::Value, format!("`{}` has no settings", self.name)).at(self.outer))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, ReadError> {
@@ -449,7 +477,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, ReadError> {
-        Err(error(Kind::Value, format!("`{}` has no list", self.name)).at(self.outer))
+        Err(error(Fault::Value, format!("`{}` has no list", self.name)).at(self.outer))
     }
 
     fn struct_variant<V: Visitor<'de>>(

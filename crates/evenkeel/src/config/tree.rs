@@ -3,19 +3,24 @@
 //! The tree stands between the YAML parser and the types of the config, so that one run can name
 //! every mistake: a value that no type accepts is noted, cut out, and the rest is read again.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Location, Spanned};
 
-use super::mistake::{Mistake, Place};
+use super::mistake::{Mistake, Place, lines};
+use super::syntax;
 
 /// A config has a few hundred lines; what is larger is another file, or an attack.
-const LARGEST: usize = 1024 * 1024;
+pub(super) const LARGEST: usize = 1024 * 1024;
 
 /// Deeper than any config of ours by far, shallower than any stack.
-const DEEPEST: usize = 32;
+pub(super) const DEEPEST: usize = 32;
+
+/// More values than any config of ours has, those repeated by aliases included.
+pub(super) const MOST_VALUES: usize = 50_000;
 
 /// A value with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +30,9 @@ pub(crate) struct Node {
     /// The keys of what was wrong in it and has been cut out (of a list: empty names), so that
     /// their absence is no mistake.
     pub(crate) pruned: Vec<String>,
+    /// Whether it stands for what is missing or was cut out, so that reading can go on. What is
+    /// wrong with it is no mistake.
+    pub(crate) made_up: bool,
 }
 
 /// What YAML knows.
@@ -62,8 +70,7 @@ impl Node {
     /// The one mistake after which there is no tree.
     pub(crate) fn read(bytes: &[u8], mistakes: &mut Vec<Mistake>) -> Result<Self, Mistake> {
         if bytes.len() > LARGEST {
-            let message =
-                format!("the file has {} bytes: a config has at most {LARGEST}", bytes.len());
+            let message = format!("the file is too large: a config has at most {LARGEST} bytes");
             return Err(Mistake::new(Place::START, message));
         }
         let text = match std::str::from_utf8(bytes) {
@@ -81,7 +88,7 @@ impl Node {
             let code = character.map_or(0, u32::from);
             return Err(Mistake::new(place, format!("a control character (U+{code:04X})")));
         }
-        let nothing = text.lines().all(|line| {
+        let nothing = lines(text).all(|line| {
             let line = line.trim();
             line.is_empty() || line.starts_with('#') || line == "---"
         });
@@ -92,14 +99,14 @@ impl Node {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! {
                 max_depth: DEEPEST,
-                max_nodes: 50_000,
+                max_nodes: MOST_VALUES,
                 max_documents: 1,
             },
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             strict_booleans: true,
         };
         let root: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| syntax(text, &error))?;
+            .map_err(|error| syntax::mistake(text, &error))?;
         Ok(Self::from_raw(root, text, mistakes))
     }
 
@@ -125,7 +132,7 @@ impl Node {
                     .collect(),
             ),
         };
-        Self { place, value, pruned: Vec::new() }
+        Self { place, value, pruned: Vec::new(), made_up: false }
     }
 
     fn from_raw(raw: Spanned<Raw>, text: &str, mistakes: &mut Vec<Mistake>) -> Self {
@@ -135,29 +142,35 @@ impl Node {
             Raw::Null => Value::Null,
             Raw::Bool(value) => Value::Bool(value, written()),
             Raw::Integer(value) => Value::Integer(value, written()),
-            Raw::Float(value) => Value::Float(value, written()),
+            Raw::Float(value) => match written() {
+                // An integer that fits none.
+                digits if !digits.contains(['.', 'e', 'E']) && value.is_finite() => {
+                    Value::Text(digits)
+                }
+                written => Value::Float(value, written),
+            },
             Raw::Text(value) => Value::Text(value),
             Raw::Sequence(items) => Value::Sequence(
                 items.into_iter().map(|item| Self::from_raw(item, text, mistakes)).collect(),
             ),
             Raw::Mapping(entries) => {
                 let mut unique: Vec<(Key, Self)> = Vec::new();
+                let mut first: BTreeMap<String, usize> = BTreeMap::new();
                 for (key, value) in entries {
                     let key = Key { place: self::place(&key.referenced), name: key.value };
-                    if let Some((first, _)) = unique.iter().find(|(k, _)| k.name == key.name) {
-                        let message = format!(
-                            "the key `{}` stands twice: first in line {}",
-                            key.name, first.place.line
-                        );
+                    if let Some(line) = first.get(&key.name) {
+                        let message =
+                            format!("the key `{}` stands twice: first in line {line}", key.name);
                         mistakes.push(Mistake::new(key.place, message));
                         continue;
                     }
+                    first.insert(key.name.clone(), key.place.line);
                     unique.push((key, Self::from_raw(value, text, mistakes)));
                 }
                 Value::Mapping(unique)
             }
         };
-        Self { place, value, pruned: Vec::new() }
+        Self { place, value, pruned: Vec::new(), made_up: false }
     }
 
     /// The entry of a mapping.
@@ -204,6 +217,34 @@ impl Node {
         if rest.is_empty() { (next, key_place) } else { next.find(rest) }
     }
 
+    /// Makes up what the table that the steps lead to lacks. Says whether it did.
+    pub(crate) fn make_up(&mut self, steps: &[Step], name: &str) -> bool {
+        let mut node = self;
+        for step in steps {
+            let next = match (&mut node.value, step) {
+                (Value::Mapping(entries), Step::Key(name)) => {
+                    entries.iter_mut().find(|(key, _)| key.name == *name).map(|(_, node)| node)
+                }
+                (Value::Sequence(items), Step::Index(index)) => items.get_mut(*index),
+                _ => None,
+            };
+            let Some(next) = next else { return false };
+            node = next;
+        }
+        if node.value == Value::Null {
+            node.value = Value::Mapping(Vec::new());
+        }
+        let Value::Mapping(entries) = &mut node.value else { return false };
+        if entries.iter().any(|(key, _)| key.name == name) {
+            return false;
+        }
+        let key = Key { place: node.place, name: name.to_owned() };
+        let value =
+            Self { place: node.place, value: Value::Null, pruned: Vec::new(), made_up: true };
+        entries.push((key, value));
+        true
+    }
+
     /// Cuts the node out that the steps lead to. Says whether there was one.
     pub(crate) fn prune(&mut self, steps: &[Step]) -> bool {
         let Some((step, rest)) = steps.split_first() else { return false };
@@ -241,43 +282,7 @@ impl Node {
     }
 }
 
-/// What the parser says, without its own idea of how to show it.
-fn syntax(text: &str, error: &serde_saphyr::Error) -> Mistake {
-    let error = error.without_snippet();
-    let place = error.location().map_or(Place::START, |location| place(&location));
-    let lines = text.lines().collect::<Vec<_>>();
-    // A mapping's value that lacks its space, or a tab, are the slips of every day; the parser
-    // names them by their consequence.
-    // It may also name the line before, whose value then seems to go on.
-    for (index, line) in lines.iter().enumerate().skip(place.line.saturating_sub(1)).take(2) {
-        let indent = line.len() - line.trim_start().len();
-        if let Some(at) = line.get(..indent).and_then(|indent| indent.find('\t')) {
-            let place = Place { line: index + 1, column: at + 1, length: 1 };
-            return Mistake::new(place, "a tab: YAML is indented with spaces only");
-        }
-    }
-    let message = error.to_string();
-    if message.contains("budget") {
-        return Mistake::new(place, "too many values: aliases (`*name`) multiply what they name");
-    }
-    if message.contains("recursion limit") {
-        return Mistake::new(place, format!("nested more than {DEEPEST} levels deep"));
-    }
-    // The parser puts the place in front or behind; ours stands in the line below.
-    let message = message.split(" at line ").next().unwrap_or(&message);
-    let message = match message.strip_prefix("line ") {
-        Some(rest) => rest.split_once(": ").map_or(message, |(_, rest)| rest),
-        None => message,
-    };
-    if message.to_lowercase().contains("document") {
-        let second = lines.iter().skip(1).position(|line| line.starts_with("---"));
-        let place = second.map_or(place, |index| Place { line: index + 2, column: 1, length: 3 });
-        return Mistake::new(place, "a second document: a config is one document");
-    }
-    Mistake::new(place, evenkeel_core::health::printable(message))
-}
-
-fn place(location: &Location) -> Place {
+pub(super) fn place(location: &Location) -> Place {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     Place {
         line: number(location.line()).max(1),
