@@ -8,7 +8,6 @@ use evenkeel_core::timeline::Event;
 use evenkeel_core::treatment::Treatment;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The value of [`Status::schema`].
 pub const STATUS_SCHEMA: &str = "evenkeel.dev/status/v1";
@@ -181,10 +180,17 @@ impl From<Event> for EventStatus {
     fn from(event: Event) -> Self {
         let Event { sequence, at, service, backend, what } = event;
         let at = OffsetDateTime::from(at);
-        let milliseconds = u32::from(at.millisecond()) * 1_000_000;
-        let at = at.replace_nanosecond(milliseconds).unwrap_or(at);
-        // It cannot be written for years that have not four digits.
-        let at = at.format(&Rfc3339).unwrap_or_default();
+        // Always to the millisecond, so that lines stand below one another.
+        let at = format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond()
+        );
         Self { sequence, at, service, backend, what }
     }
 }

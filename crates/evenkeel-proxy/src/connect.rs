@@ -163,6 +163,5 @@ async fn connect_one(
     socket::keep_stream(&stream, &balancer.config.relay)
         .map_err(|source| AttemptError::Io { endpoint, source })?;
     balancer.metrics.connected(started.elapsed());
-    balancer.metrics.backend(endpoint).connected();
     Ok(stream)
 }

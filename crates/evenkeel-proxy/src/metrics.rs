@@ -13,7 +13,10 @@ use crate::connect::AttemptError;
 
 /// Gives every metric of this crate its help text.
 pub fn describe() {
-    describe_counter!("evenkeel_connections_total", "Connections that a backend was connected for");
+    describe_counter!(
+        "evenkeel_connections_total",
+        "Connections that a backend was settled for: it spoke, or only it will do"
+    );
     describe_counter!(
         "evenkeel_connections_closed_total",
         "Connections that have ended, by what ended them"

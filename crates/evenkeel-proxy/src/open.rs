@@ -60,6 +60,7 @@ pub(crate) async fn open(
         let endpoint = slot.backend().endpoint();
         match heard {
             Heard::Settled => {
+                balancer.metrics.backend(endpoint).connected();
                 let said = u64::try_from(flight.bytes().len()).unwrap_or(u64::MAX);
                 return Ok(Opened { stream, slot, said });
             }

@@ -19,7 +19,7 @@ fn members_end_and_come_back_and_no_new_connection_fails() {
 }
 
 #[test]
-fn of_an_end_that_is_announced_nobody_feels_anything() {
+fn an_end_that_is_announced_fails_nobody() {
     let shutdown_delay = Duration::from_secs(2);
     let Some(mut site) = Site::start(Options { shutdown_delay, ..Options::default() }) else {
         return;
@@ -34,8 +34,9 @@ fn of_an_end_that_is_announced_nobody_feels_anything() {
     pause(Duration::from_secs(2));
     let felt = load.stop().unwrap();
     println!("announced, seen after {seen:.1?}:\n{felt}");
-    assert_eq!((felt.failed_new(), felt.failed_kept(), felt.failed_watches()), (0, 0, 0), "{felt}");
-    assert!(felt.longest_new() < LONG, "{felt}");
+    assert_eq!((felt.failed_new(), felt.failed_watches()), (0, 0), "{felt}");
+    // An idle connection that it closes may cross a request, as with every HTTP/1.1 server.
+    assert!(felt.longest_new() < LONG && felt.longest_kept_gap() < LONG, "{felt}");
     start_again(&mut site, &evenkeel, victim);
 }
 

@@ -101,7 +101,7 @@ async fn events_go_on_where_the_client_was() {
     let (_, _, body) = ask("GET", "/api/v1/events?since=1").await;
     let events: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(events["events"][0]["what"], "second");
-    assert_eq!(events["events"][0]["at"], "1970-01-01T00:00:00Z");
+    assert_eq!(events["events"][0]["at"], "1970-01-01T00:00:00.000Z");
     let (status, _, _) = ask("GET", "/api/v1/events?since=soon").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
