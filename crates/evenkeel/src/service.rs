@@ -11,38 +11,33 @@
 //!                                   watch<View> (status)                 listeners, connections
 //! ```
 
-use std::collections::BTreeMap;
+mod reconciler;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use evenkeel_core::endpoint::{Endpoint, EndpointSet, Provenance};
+use evenkeel_core::endpoint::{Endpoint, Provenance};
 use evenkeel_core::health::{Evidence, Health, Outcome};
-use evenkeel_core::pool::{Placement, Pool, PoolWriter};
+use evenkeel_core::pool::Pool;
 use evenkeel_core::shutdown::{Shutdown, Tasks};
 use evenkeel_core::timeline::Timeline;
-use evenkeel_core::treatment::{self, Treatment};
-use evenkeel_discovery::access::{ApiAccess, resolve_server};
+use evenkeel_core::treatment::Treatment;
+use evenkeel_discovery::access::ApiAccess;
 use evenkeel_discovery::members::Members;
-use evenkeel_discovery::merge::merge;
 use evenkeel_discovery::sighting::Sighting;
 use evenkeel_discovery::source::Source;
-use evenkeel_health::{HealthReport, ProbeNow, Prober};
 use evenkeel_proxy::{Balancer, BindError, Listener};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ServiceConfig, is_local};
+use self::reconciler::{Parts, Reconciler};
+use crate::config::ServiceConfig;
 use crate::credentials::{self, CredentialsError, Follower, Identity, PodEnvironment};
-use crate::membership::Membership;
-use crate::metrics::{ListeningGauge, ServiceGauges};
+use crate::metrics::ListeningGauge;
 
 /// Reports and suspicions that may wait; more only say the same again.
 const QUEUE: usize = 64;
-
-/// How often members that have left are looked after, and gauges brought up to date.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// What is known of a service now; for status, never for a decision.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +149,7 @@ impl Service {
         let askable = CancellationToken::new();
         let sources = watch_sources(&config, &identity, &members, &askable, around);
         let (view_sender, view) = watch::channel(View::default());
-        let mut reconciler = Reconciler {
+        let reconciler = Reconciler::new(Parts {
             config: config.clone(),
             writer,
             own,
@@ -162,19 +157,10 @@ impl Service {
             askable,
             sources: sources.clone(),
             identity: identity.clone(),
-            endpoints: EndpointSet::default(),
-            members: BTreeMap::new(),
-            membership: Membership::default(),
-            fails_open: false,
             view: view_sender,
-            gauges: ServiceGauges::new(&config.name),
-            reports: mpsc::channel(QUEUE),
             suspects,
             around: around.clone(),
-            random: fastrand::Rng::new(),
-        };
-        // Before the first client: what is written can be served while nothing is known.
-        reconciler.discover();
+        });
 
         let listeners = bound.iter().map(Listener::address).collect();
         for listener in bound {
@@ -224,329 +210,4 @@ fn watch_sources(
         SourceHandle { kind, sighting }
     };
     config.sources.iter().map(start).collect()
-}
-
-/// A member and its prober.
-#[derive(Debug)]
-struct Member {
-    evidence: Evidence,
-    since: Instant,
-    last: Option<(Outcome, Instant)>,
-    leaving: bool,
-    probe_now: ProbeNow,
-    stop: CancellationToken,
-}
-
-/// The one task that decides for a service, and the owner of its pool.
-#[derive(Debug)]
-struct Reconciler {
-    config: Arc<ServiceConfig>,
-    writer: PoolWriter,
-    own: Vec<SocketAddr>,
-    api_members: Members,
-    /// Lets the sources begin: one that finds nobody to ask waits a second before it asks again.
-    askable: CancellationToken,
-    sources: Vec<SourceHandle>,
-    identity: Identity,
-    endpoints: EndpointSet,
-    members: BTreeMap<Endpoint, Member>,
-    membership: Membership,
-    fails_open: bool,
-    view: watch::Sender<View>,
-    gauges: ServiceGauges,
-    reports: (mpsc::Sender<HealthReport>, mpsc::Receiver<HealthReport>),
-    suspects: mpsc::Receiver<Endpoint>,
-    around: Surroundings,
-    random: fastrand::Rng,
-}
-
-impl Reconciler {
-    /// Decides until the process is aborted: also while it drains, a backend that dies must be
-    /// reset.
-    async fn run(mut self) {
-        let abort = self.around.shutdown.abort.clone();
-        let (changed_sender, mut changed) = mpsc::channel(1);
-        for source in &self.sources {
-            let follow = notify(source.sighting.clone(), changed_sender.clone(), abort.clone());
-            self.around.tasks.spawn("sightings", follow);
-        }
-        self.bootstrap_api_members().await;
-        self.askable.cancel();
-        let mut housekeeping = interval(HOUSEKEEPING);
-        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = abort.cancelled() => return,
-                Some(report) = self.reports.1.recv() => self.believe(report),
-                Some(endpoint) = self.suspects.recv() => {
-                    if let Some(member) = self.members.get(&endpoint) {
-                        member.probe_now.now();
-                    }
-                }
-                Some(()) = changed.recv() => self.discover(),
-                _ = housekeeping.tick() => {
-                    self.forget_the_gone();
-                    if self.endpoints.is_empty() {
-                        self.bootstrap_api_members().await;
-                    }
-                    self.show();
-                }
-            }
-        }
-    }
-
-    /// Where there is no endpoint yet to ask for the others, the server that the kubeconfig names
-    /// is asked. It never becomes an endpoint by that: it may be a balancer, even ourselves.
-    async fn bootstrap_api_members(&mut self) {
-        if !self.endpoints.is_empty() || !self.config.sources.iter().any(Source::needs_api) {
-            return;
-        }
-        let server = self.identity.access.borrow().as_ref().map(|access| access.server.clone());
-        let Some(server) = server.filter(|server| !server.host.is_empty()) else { return };
-        match resolve_server(&server.host, server.port).await {
-            Ok(addresses) => {
-                let foreign = |address: &SocketAddr| !self.is_own(Endpoint::new(*address));
-                self.api_members.set(addresses.into_iter().filter(foreign).collect());
-            }
-            Err(error) => {
-                tracing::debug!(service = %self.config.name, %error, "server not resolved");
-            }
-        }
-    }
-
-    fn is_own(&self, endpoint: Endpoint) -> bool {
-        self.own.iter().any(|own| {
-            own.port() == endpoint.address().port()
-                && (own.ip() == endpoint.ip()
-                    || own.ip().is_unspecified() && is_local(endpoint.ip()))
-        })
-    }
-
-    /// Makes the members what the sources say, and decides anew.
-    fn discover(&mut self) {
-        let mut seeds = EndpointSet::default();
-        let mut listed: Option<EndpointSet> = None;
-        for source in &self.sources {
-            let sighting = source.sighting.borrow();
-            match source.kind {
-                Provenance::Static => seeds.extend(&sighting.endpoints),
-                Provenance::EndpointSlice => {
-                    listed.get_or_insert_default().extend(&sighting.endpoints);
-                }
-            }
-        }
-        let own: Vec<SocketAddr> = listed
-            .iter()
-            .flat_map(EndpointSet::iter)
-            .filter(|endpoint| self.is_own(*endpoint))
-            .map(Endpoint::address)
-            .collect();
-        let endpoints = merge(&self.endpoints, &seeds, listed.as_ref(), &own);
-        let now = Instant::now();
-        self.membership.note(&endpoints, now);
-        for endpoint in endpoints.iter() {
-            if let Some(member) = self.members.get_mut(&endpoint) {
-                if std::mem::take(&mut member.leaving) {
-                    self.note(endpoint, "is back in the membership".to_owned());
-                }
-            } else {
-                let member = self.start_member(endpoint, now);
-                self.members.insert(endpoint, member);
-                let from: Vec<&str> =
-                    endpoints.provenance(endpoint).iter().map(|p| p.as_str()).collect();
-                self.note(endpoint, format!("joined (from {})", from.join(", ")));
-            }
-        }
-        let left: Vec<Endpoint> = self
-            .members
-            .iter_mut()
-            .filter(|(endpoint, member)| !endpoints.contains(**endpoint) && !member.leaving)
-            .map(|(endpoint, member)| {
-                member.leaving = true;
-                *endpoint
-            })
-            .collect();
-        for endpoint in left {
-            self.note(endpoint, "left the membership; its connections go on".to_owned());
-        }
-        self.endpoints = endpoints;
-        self.decide();
-    }
-
-    fn start_member(&mut self, endpoint: Endpoint, now: Instant) -> Member {
-        let stop = self.around.shutdown.abort.child_token();
-        let (prober, probe_now) = Prober::new(
-            &self.config.name,
-            endpoint,
-            self.config.health.clone(),
-            self.identity.trust.clone(),
-            self.reports.0.clone(),
-            self.random.u64(..),
-        );
-        self.around.tasks.spawn("prober", prober.run(stop.clone()));
-        Member { evidence: Evidence::NONE, since: now, last: None, leaving: false, probe_now, stop }
-    }
-
-    /// Takes in what a probe saw.
-    fn believe(&mut self, report: HealthReport) {
-        let Some(member) = self.members.get_mut(&report.endpoint) else { return };
-        let before = std::mem::replace(&mut member.evidence, report.evidence);
-        let detail = report.outcome.detail.clone();
-        member.last = Some((report.outcome, report.at));
-        if before.health != report.evidence.health {
-            member.since = report.at;
-        }
-        if before == report.evidence {
-            self.show();
-            return;
-        }
-        let Evidence { health, class } = report.evidence;
-        tracing::info!(
-            service = %self.config.name,
-            backend = %report.endpoint,
-            from = %before.health,
-            to = %health,
-            class = %class,
-            reason = %detail,
-            "health changed"
-        );
-        self.note(
-            report.endpoint,
-            format!("{} -> {health}: {} ({detail})", before.health, class.meaning()),
-        );
-        self.gauges.health_changed(report.endpoint, health);
-        self.decide();
-    }
-
-    /// Decides what is done about every member, and does it.
-    fn decide(&mut self) {
-        let staying: Vec<Endpoint> =
-            self.members.iter().filter(|(_, m)| !m.leaving).map(|(e, _)| *e).collect();
-        let evidence: Vec<Evidence> =
-            staying.iter().filter_map(|e| self.members.get(e)).map(|m| m.evidence).collect();
-        let decided: BTreeMap<Endpoint, Treatment> =
-            staying.into_iter().zip(treatment::decide(&evidence)).collect();
-        let placements: Vec<Placement> = self
-            .members
-            .iter()
-            .map(|(endpoint, member)| Placement {
-                endpoint: *endpoint,
-                evidence: member.evidence,
-                treatment: decided
-                    .get(endpoint)
-                    .copied()
-                    .unwrap_or_else(|| treatment::of_leaving(member.evidence)),
-                leaving: member.leaving,
-            })
-            .collect();
-        self.writer.publish(&placements);
-
-        // Before the first outcome nothing is known, which is no reason to raise an alarm.
-        let known = evidence.iter().any(|e| e.health != Health::Unknown);
-        let fails_open = known && treatment::fails_open(&evidence);
-        if fails_open != self.fails_open {
-            self.fails_open = fails_open;
-            let service = &self.config.name;
-            let what = if fails_open {
-                tracing::warn!(service, "nothing is ready: serving what answers (fail-open)");
-                "nothing is ready: serving what answers (fail-open)"
-            } else {
-                tracing::info!(service, "fail-open ended");
-                "fail-open ended"
-            };
-            self.around.timeline.push(SystemTime::now(), service, None, what.to_owned());
-        }
-        self.order_api_members();
-        self.show();
-    }
-
-    /// The API is asked through whoever is ready first.
-    fn order_api_members(&self) {
-        let mut members: Vec<(&Endpoint, &Member)> =
-            self.members.iter().filter(|(_, member)| !member.leaving).collect();
-        if members.is_empty() {
-            return;
-        }
-        members.sort_by_key(|(_, member)| match member.evidence.health {
-            Health::Ready => 0,
-            Health::Unknown => 1,
-            Health::Unready => 2,
-            Health::Dead => 3,
-            Health::Foreign => 4,
-        });
-        let usable = members.iter().filter(|(_, m)| m.evidence.health != Health::Foreign);
-        self.api_members.set(usable.map(|(endpoint, _)| endpoint.address()).collect());
-    }
-
-    /// Lets go of members that have left and whose connections have ended.
-    fn forget_the_gone(&mut self) {
-        let gone: Vec<Endpoint> = self
-            .members
-            .iter()
-            .filter(|(endpoint, member)| member.leaving && self.writer.active(**endpoint) == 0)
-            .map(|(endpoint, _)| *endpoint)
-            .collect();
-        for endpoint in &gone {
-            if let Some(member) = self.members.remove(endpoint) {
-                member.stop.cancel();
-                self.gauges.gone(*endpoint);
-            }
-        }
-        if !gone.is_empty() {
-            self.decide();
-        }
-    }
-
-    /// Shows status and metrics how things stand.
-    fn show(&mut self) {
-        let now = Instant::now();
-        let configured = self.config.members.map_or(0, |n| usize::try_from(n).unwrap_or(0));
-        let pool = self.writer.snapshot();
-        let members: Vec<MemberView> = pool
-            .members()
-            .iter()
-            .filter_map(|placed| {
-                let endpoint = placed.backend.endpoint();
-                let member = self.members.get(&endpoint)?;
-                Some(MemberView {
-                    endpoint,
-                    provenance: self.endpoints.provenance(endpoint).to_vec(),
-                    evidence: member.evidence,
-                    treatment: placed.treatment,
-                    since: member.since,
-                    last: member.last.clone(),
-                    leaving: member.leaving,
-                })
-            })
-            .collect();
-        let membership = self.membership.count(now).max(configured);
-        let view = View { members, membership, fails_open: self.fails_open };
-        self.gauges.show(&view, &pool, self.config.quorum);
-        self.view.send_replace(view);
-    }
-
-    fn note(&self, endpoint: Endpoint, what: String) {
-        tracing::debug!(service = %self.config.name, backend = %endpoint, what, "noted");
-        self.around.timeline.push(
-            SystemTime::now(),
-            &self.config.name,
-            Some(endpoint.to_string()),
-            what,
-        );
-    }
-}
-
-/// Tells of every change of a source, once for several.
-async fn notify(
-    mut sighting: watch::Receiver<Sighting>,
-    changed: mpsc::Sender<()>,
-    stop: CancellationToken,
-) {
-    while let Some(Ok(())) = stop.run_until_cancelled(sighting.changed()).await {
-        match changed.try_send(()) {
-            // Full: it is about to look anyway.
-            Ok(()) | Err(mpsc::error::TrySendError::Full(())) => {}
-            Err(mpsc::error::TrySendError::Closed(())) => return,
-        }
-    }
 }
