@@ -1,7 +1,7 @@
 //! The rule by which a backend is picked.
 //!
 //! To add one: a file in `policy/` with its settings and state and `pick`, then the `mod` line,
-//! the variant and the two `match` arms here. [`conformance`] holds it to the laws.
+//! the variant and the two `match` arms here. The tests in `conformance` hold it to the laws.
 
 pub(crate) mod least_connections;
 pub(crate) mod round_robin;

@@ -8,7 +8,7 @@ use evenkeel_admin::status::{
     BackendStatus, EventStatus, ListenerStatus, ProbeStatus, STATUS_SCHEMA, ServiceStatus,
     SourceStatus, Status,
 };
-use evenkeel_core::health::Health;
+use evenkeel_core::health::{Class, Health};
 use evenkeel_core::shutdown::Shutdown;
 use evenkeel_core::timeline::Timeline;
 use evenkeel_core::tolerance::Tolerance;
@@ -179,6 +179,13 @@ fn warnings(service: &Service, view: &View) -> Vec<String> {
     }
     if view.fails_open {
         warnings.push("nothing is ready: what answers is served (fail-open)".to_owned());
+    }
+    let asks = |class: Class| matches!(class, Class::Unauthorized | Class::Forbidden);
+    if view.members.iter().any(|member| asks(member.evidence.class)) {
+        warnings.push(
+            "backends want a credential before they tell whether they are ready: set `credentials`"
+                .to_owned(),
+        );
     }
     let foreign = view.members.iter().filter(|m| m.evidence.health == Health::Foreign);
     for member in foreign {
