@@ -79,8 +79,7 @@ fn nothing_is_left_of_a_network_whose_test_panicked() {
 #[test]
 fn a_killed_test_process_leaves_nothing_either() {
     let Some(()) = or_skip(require_network()) else { return };
-    let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_test_process_that_will_be_killed", "--ignored", "--nocapture"])
+    let mut test = Command::new(env!("CARGO_BIN_EXE_network-to-be-killed"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -101,19 +100,6 @@ fn a_killed_test_process_leaves_nothing_either() {
     assert!(fs::exists(namespace).unwrap() && fs::exists(directory).unwrap());
     let _next = Network::new().unwrap();
     assert!(!fs::exists(namespace).unwrap() && !fs::exists(directory).unwrap());
-}
-
-#[test]
-#[ignore = "only for the test above, which kills it"]
-fn a_test_process_that_will_be_killed() {
-    let network = Network::new().unwrap();
-    let host = network.host("host").unwrap();
-    let mut sleep = host.command("sleep");
-    sleep.arg("1000");
-    let process = host.spawn("sleep", sleep).unwrap();
-    let (directory, pid) = (network.directory().display(), process.pid());
-    println!("made /run/netns/{} {directory} {pid}", host.namespace());
-    host.within(|| std::thread::park_timeout(Duration::from_secs(60))).unwrap();
 }
 
 #[test]
