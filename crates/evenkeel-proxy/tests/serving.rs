@@ -27,6 +27,7 @@ struct Service {
     address: SocketAddr,
     writer: PoolWriter,
     suspects: mpsc::Receiver<Endpoint>,
+    balancer: Arc<Balancer>,
     shutdown: Shutdown,
     tasks: Tasks,
 }
@@ -52,8 +53,8 @@ fn service(listen: &str, limit: u32) -> Service {
     let listen = ListenAddress::new(listen.parse().unwrap());
     let listener = Listener::bind(listen, &RelayConfig::default()).unwrap();
     let address = listener.address();
-    tasks.spawn("listener", listener.run(balancer, shutdown.clone()));
-    Service { address, writer, suspects, shutdown, tasks }
+    tasks.spawn("listener", listener.run(balancer.clone(), shutdown.clone()));
+    Service { address, writer, suspects, balancer, shutdown, tasks }
 }
 
 impl Service {
@@ -329,6 +330,7 @@ async fn one_over_the_limit_is_reset_and_the_others_go_on() {
     assert_eq!(service.who().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     open[0].write_all(b"x").await.unwrap();
     open[0].read_exact(&mut [0]).await.unwrap();
+    assert_eq!(service.balancer.accepted(), 2, "who was rejected does not count");
     service.end().await;
 }
 
@@ -405,23 +407,4 @@ async fn an_address_in_use_is_named() {
     let again = Listener::bind(ListenAddress::new(first.address()), &RelayConfig::default());
     let error = again.unwrap_err().to_string();
     assert!(error.contains(&first.address().to_string()) && error.contains("in use"), "{error}");
-}
-
-#[tokio::test]
-async fn a_balancer_knows_how_many_it_accepted() {
-    let (mut writer, pool) = Pool::new();
-    writer.publish(&[]);
-    let (suspects, _rx) = mpsc::channel(1);
-    let balancer: Arc<Balancer> = Balancer::new(
-        "api",
-        pool,
-        &ListenConfig::on(Vec::new()),
-        ConnectConfig::default(),
-        RelayConfig::default(),
-        Policy::default(),
-        suspects,
-        Shutdown::new(),
-        Tasks::new(),
-    );
-    assert_eq!(balancer.accepted(), 0);
 }
