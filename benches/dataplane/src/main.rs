@@ -1,0 +1,2 @@
+//! Measures the data plane.
+fn main() {}

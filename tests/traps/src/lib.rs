@@ -1,0 +1,1 @@
+//! What a TCP proxy gets wrong.
