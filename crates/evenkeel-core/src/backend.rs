@@ -2,10 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use arc_swap::ArcSwap;
-use tokio_util::sync::CancellationToken;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::endpoint::Endpoint;
 
@@ -13,18 +10,15 @@ use crate::endpoint::Endpoint;
 pub struct Backend {
     endpoint: Endpoint,
     active: AtomicUsize,
-    /// Cancelled while the backend is treated `reset`; a new token takes its place afterwards.
-    reset: ArcSwap<CancellationToken>,
+    /// Odd while the backend is treated `reset`, and another number each time, so that a slot knows
+    /// for how long it is good without waiting for anything.
+    era: AtomicU32,
 }
 
 impl Backend {
     /// A backend without connections.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            active: AtomicUsize::new(0),
-            reset: ArcSwap::from_pointee(CancellationToken::new()),
-        }
+        Self { endpoint, active: AtomicUsize::new(0), era: AtomicU32::new(0) }
     }
 
     /// The endpoint.
@@ -38,23 +32,32 @@ impl Backend {
     }
 
     /// Counts a connection until the slot is dropped. A slot taken while the backend is treated
-    /// `reset` is born cancelled, so that a pick that raced with the change is undone.
+    /// `reset` is born reset, so that a pick that raced with the change is undone.
     pub fn take_slot(self: &Arc<Self>) -> Slot {
         self.active.fetch_add(1, Ordering::Relaxed);
-        Slot { reset: CancellationToken::clone(&self.reset.load()), backend: self.clone() }
+        Slot { era: self.era.load(Ordering::Acquire), backend: self.clone() }
     }
 
     /// Resets every open connection, and every one that is opened until [`allow`](Self::allow).
     pub(crate) fn reset(&self) {
-        self.reset.load().cancel();
+        // One writer, the pool's: a load and a store do.
+        let era = self.era.load(Ordering::Relaxed);
+        if !is_reset(era) {
+            self.era.store(era.wrapping_add(1), Ordering::Release);
+        }
     }
 
     /// Lets connections be opened again.
     pub(crate) fn allow(&self) {
-        if self.reset.load().is_cancelled() {
-            self.reset.store(Arc::new(CancellationToken::new()));
+        let era = self.era.load(Ordering::Relaxed);
+        if is_reset(era) {
+            self.era.store(era.wrapping_add(1), Ordering::Release);
         }
     }
+}
+
+fn is_reset(era: u32) -> bool {
+    era % 2 == 1
 }
 
 impl fmt::Debug for Backend {
@@ -67,7 +70,7 @@ impl fmt::Debug for Backend {
 #[derive(Debug)]
 pub struct Slot {
     backend: Arc<Backend>,
-    reset: CancellationToken,
+    era: u32,
 }
 
 impl Slot {
@@ -76,9 +79,10 @@ impl Slot {
         &self.backend
     }
 
-    /// Cancelled when the connection must be reset.
-    pub fn reset(&self) -> &CancellationToken {
-        &self.reset
+    /// Whether the connection must be reset: once true, it stays so. Whoever holds slots looks when
+    /// [`Pool::changed`](crate::pool::Pool::changed) tells.
+    pub fn is_reset(&self) -> bool {
+        is_reset(self.era) || self.backend.era.load(Ordering::Acquire) != self.era
     }
 }
 
@@ -106,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_taken_too_late_is_born_cancelled() {
+    fn a_slot_taken_too_late_is_born_reset() {
         let backend = backend();
         let early = backend.take_slot();
         backend.reset();
         let late = backend.take_slot();
-        assert!(early.reset().is_cancelled() && late.reset().is_cancelled());
+        assert!(early.is_reset() && late.is_reset());
         backend.allow();
-        assert!(!backend.take_slot().reset().is_cancelled());
-        assert!(early.reset().is_cancelled());
+        assert!(!backend.take_slot().is_reset());
+        assert!(early.is_reset() && late.is_reset());
     }
 }

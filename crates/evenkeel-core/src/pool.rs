@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
@@ -65,18 +66,30 @@ impl Snapshot {
 #[derive(Clone, Debug)]
 pub struct Pool {
     current: Arc<ArcSwap<Snapshot>>,
+    changed: watch::Receiver<()>,
 }
 
 impl Pool {
     /// An empty pool with its one writer.
     pub fn new() -> (PoolWriter, Self) {
-        let pool = Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())) };
-        (PoolWriter { pool: pool.clone() }, pool)
+        let (tell, changed) = watch::channel(());
+        let pool =
+            Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())), changed };
+        (PoolWriter { pool: pool.clone(), tell }, pool)
     }
 
     /// The state now; held no longer than the pick.
     pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.current.load()
+    }
+
+    /// Waits until a snapshot is published that this clone has not waited for yet, and its
+    /// treatments are carried out. Returns `false` once there is no writer any more.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again: no change is missed.
+    pub async fn changed(&mut self) -> bool {
+        self.changed.changed().await.is_ok()
     }
 }
 
@@ -84,6 +97,7 @@ impl Pool {
 #[derive(Debug)]
 pub struct PoolWriter {
     pool: Pool,
+    tell: watch::Sender<()>,
 }
 
 impl PoolWriter {
@@ -114,10 +128,11 @@ impl PoolWriter {
             of(&|m| m.treatment == Treatment::Drain && !m.leaving && m.evidence.may_fail_open());
         let reset = of(&|m| m.treatment == Treatment::Reset);
         self.pool.current.store(Arc::new(Snapshot { members, serving, reserve }));
-        // After the swap: nobody picks them any more, and who just did finds the slot cancelled.
+        // After the swap: nobody picks them any more, and who just did finds the slot reset.
         for backend in reset {
             backend.reset();
         }
+        self.tell.send_replace(());
     }
 
     /// The state that was last published.
@@ -157,7 +172,7 @@ mod tests {
             place(2, Class::Ready, Treatment::Serve),
         ]);
         assert_eq!(writer.active(endpoint(1)), 1);
-        assert!(!slot.reset().is_cancelled());
+        assert!(!slot.is_reset());
         assert_eq!(pool.snapshot().serving().len(), 1);
         assert_eq!(pool.snapshot().serving()[0].endpoint(), endpoint(2));
     }
@@ -168,10 +183,10 @@ mod tests {
         writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
         let slot = pool.snapshot().serving()[0].take_slot();
         writer.publish(&[place(1, Class::TlsTimeout, Treatment::Reset)]);
-        assert!(slot.reset().is_cancelled());
+        assert!(slot.is_reset());
         assert!(pool.snapshot().serving().is_empty());
         writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
-        assert!(!pool.snapshot().serving()[0].take_slot().reset().is_cancelled());
+        assert!(!pool.snapshot().serving()[0].take_slot().is_reset());
     }
 
     #[test]

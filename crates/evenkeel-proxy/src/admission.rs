@@ -1,45 +1,50 @@
 //! How many clients a service takes at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-/// The limit of a service, shared by all its listeners.
-#[derive(Clone, Debug)]
+use crate::config::ListenConfig;
+
+#[derive(Debug)]
 pub(crate) struct Admission {
-    free: Arc<Semaphore>,
+    limit: u32,
+    open: AtomicU32,
 }
 
-/// Admits one client until dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _held: OwnedSemaphorePermit,
+    admission: Arc<Admission>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refused {
+    Limit,
 }
 
 impl Admission {
-    /// Admits up to `limit` clients at once.
-    pub(crate) fn new(limit: u32) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))) }
+    pub(crate) fn new(listen: &ListenConfig) -> Arc<Self> {
+        Arc::new(Self { limit: listen.max_connections, open: AtomicU32::new(0) })
     }
 
-    /// A permit, or `None` where the limit is reached. Never waits.
-    pub(crate) fn admit(&self) -> Option<Permit> {
-        self.free.clone().try_acquire_owned().ok().map(|held| Permit { _held: held })
+    pub(crate) fn pace(&self, _now: Instant) -> Option<Duration> {
+        None
+    }
+
+    pub(crate) fn admit(self: &Arc<Self>, _client: IpAddr, _now: Instant) -> Result<Permit, Refused> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Limit);
+        }
+        Ok(Permit { admission: self.clone() })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_over_the_limit_waits_for_nobody_and_a_dropped_permit_is_free_again() {
-        let admission = Admission::new(2);
-        let first = admission.admit().unwrap();
-        let _second = admission.admit().unwrap();
-        assert!(admission.admit().is_none());
-        drop(first);
-        assert!(admission.admit().is_some());
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

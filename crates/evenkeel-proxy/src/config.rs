@@ -160,6 +160,10 @@ pub struct RelayConfig {
     /// none, since a watch is silent for up to a minute and `kubectl exec` for hours.
     #[garde(inner(custom(between(Span::from_secs(1), Span::from_secs(24 * 3600)))))]
     pub idle_timeout: Option<Span>,
+    /// Resets a connection of which one side has sent its FIN, and on which no byte has moved for
+    /// this long since. From `1s` to `24h`; default `5m`.
+    #[garde(custom(between(Span::from_secs(1), Span::from_secs(24 * 3600))))]
+    pub half_closed_timeout: Span,
     /// Silence after which the kernel asks whether the peer is still there. From `1s` to `2h`;
     /// default `15s`.
     #[garde(custom(between(Span::from_secs(1), Span::from_secs(7200))))]
@@ -180,6 +184,7 @@ impl Default for RelayConfig {
     fn default() -> Self {
         Self {
             idle_timeout: None,
+            half_closed_timeout: Span::from_secs(300),
             keepalive_idle: Span::from_secs(15),
             keepalive_interval: Span::from_secs(5),
             keepalive_count: 3,

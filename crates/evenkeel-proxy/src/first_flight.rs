@@ -19,7 +19,7 @@ const CLIENT_HELLO: u8 = 1;
 /// Extension `early_data` (RFC 8446 4.2.10): what follows the hello is a request, sent blindly.
 const EARLY_DATA: u16 = 42;
 
-/// The bytes that a client has sent so far, as long as they may be said again.
+/// The bytes that a client has sent so far, all of which may be said again.
 #[derive(Debug, Default)]
 pub(crate) struct FirstFlight {
     bytes: Vec<u8>,
@@ -32,29 +32,33 @@ impl FirstFlight {
         Self::default()
     }
 
-    /// Adds what the client says next.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Keeps what the client says next if it may be said again with all that was said before. If
+    /// not nothing is kept, and nothing ever will be.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) -> bool {
+        // Judged before it is copied: what is no hello costs nothing.
+        let begins = !self.bytes.is_empty() || begins_a_record(bytes);
+        if self.spent || !begins || self.bytes.len().saturating_add(bytes.len()) > LONGEST {
+            self.spent = true;
+            return false;
+        }
+        let before = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.spent |= !may_be_said_again(&self.bytes);
+        self.spent = !may_be_said_again(&self.bytes);
+        if self.spent {
+            self.bytes.truncate(before);
+        }
+        !self.spent
     }
 
     /// What was said so far.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-
-    /// Whether it is more, or other, than what may be said again.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.spent
-    }
 }
 
 /// Whether the bytes are a ClientHello without early data, or the beginning of one, and nothing
 /// behind it.
 fn may_be_said_again(bytes: &[u8]) -> bool {
-    if bytes.len() > LONGEST {
-        return false;
-    }
     // The hello may be spread over several records.
     let mut message = Vec::new();
     let mut rest = bytes;
@@ -190,8 +194,9 @@ mod tests {
 
     fn spent(bytes: &[u8]) -> bool {
         let mut flight = FirstFlight::new();
-        flight.push(bytes);
-        flight.is_spent()
+        let kept = flight.keep(bytes);
+        assert_eq!(flight.bytes(), if kept { bytes } else { &[] });
+        !kept
     }
 
     #[test]
@@ -239,9 +244,8 @@ mod tests {
     #[test]
     fn once_spent_it_stays_spent() {
         let mut flight = FirstFlight::new();
-        flight.push(b"GET");
-        flight.push(&hello(&[], 4000));
-        assert!(flight.is_spent());
+        assert!(!flight.keep(b"GET"));
+        assert!(!flight.keep(&hello(&[], 4000)));
     }
 
     #[test]

@@ -20,20 +20,24 @@
 
 mod account;
 mod admission;
+mod balancer;
 mod config;
 mod connect;
 mod connection;
+mod data_plane;
 mod first_flight;
 mod listener;
 mod metrics;
-mod open;
+mod opening;
 mod policy;
 mod relay;
 mod socket;
+mod thread;
 
 pub use account::Ended;
+pub use balancer::Balancer;
 pub use config::{ConnectConfig, ListenAddress, ListenAddressError, ListenConfig, RelayConfig};
-pub use connection::Balancer;
+pub use data_plane::DataPlane;
 pub use listener::{BindError, Listener};
 pub use metrics::describe;
 pub use policy::Policy;

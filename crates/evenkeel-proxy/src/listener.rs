@@ -1,23 +1,13 @@
-//! One bound socket: accepts clients until the process drains, and survives what accept throws.
+//! A bound address, with a socket for each data thread, and what accept(2) may say.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
-use evenkeel_core::shutdown::Shutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use rustix::io::Errno;
 
 use crate::config::{ListenAddress, RelayConfig};
-use crate::connection::{self, Balancer};
 use crate::socket;
-
-/// Pause after the kernel had no descriptor or memory for us: long enough not to spin, short
-/// enough that a client does not notice once there is one again.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -71,104 +61,41 @@ impl BindError {
     }
 }
 
-/// A bound socket.
+/// A bound address, on which nobody is accepted before the data plane serves it.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
-    /// One descriptor in reserve: with none left a client could not even be told so.
-    spare: Option<File>,
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) address: SocketAddr,
 }
 
 impl Listener {
-    /// Binds the address. Must be called within a runtime.
+    /// Binds the address for `threads` data threads.
     ///
     /// # Errors
     /// By what is to be done about it.
-    pub fn bind(address: ListenAddress, relay: &RelayConfig) -> Result<Self, BindError> {
+    pub fn bind(
+        address: ListenAddress,
+        relay: &RelayConfig,
+        threads: usize,
+    ) -> Result<Self, BindError> {
         let address = address.address();
-        socket::listen(address, relay)
-            .and_then(|socket| Ok((socket.local_addr()?, TcpListener::from_std(socket)?)))
-            .map(|(address, socket)| Self { socket, address, spare: spare() })
-            .map_err(|source| BindError::of(address, source))
+        let bound = socket::listen(address, relay, threads).and_then(|sockets| {
+            let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
+            let address = SocketAddr::try_from(rustix::net::getsockname(first)?)?;
+            Ok(Self { sockets, address })
+        });
+        bound.map_err(|source| BindError::of(address, source))
     }
 
     /// The address it is bound to, with the port that the kernel chose if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-
-    /// Accepts clients until `drain`; then the socket closes, and the open connections go on.
-    pub async fn run(mut self, balancer: Arc<Balancer>, shutdown: Shutdown) {
-        let mut failing = false;
-        while let Some(accepted) = shutdown.drain.run_until_cancelled(self.socket.accept()).await {
-            match accepted {
-                Ok((client, address)) => {
-                    failing = false;
-                    admit(&balancer, client, address);
-                }
-                Err(error) => {
-                    let trouble = Trouble::of(&error);
-                    balancer.metrics.accept_failed(trouble.reason());
-                    match trouble {
-                        Trouble::ClientGone => {}
-                        Trouble::NoDescriptors | Trouble::Other => {
-                            if !failing {
-                                tracing::error!(
-                                    service = %balancer.name,
-                                    listener = %self.address,
-                                    error = &error as &dyn std::error::Error,
-                                    "clients cannot be accepted"
-                                );
-                                failing = true;
-                            }
-                            self.turn_one_away();
-                            sleep(EXHAUSTED_PAUSE).await;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Uses the spare descriptor to reset the first client in the queue, which would otherwise
-    /// wait for as long as we have none.
-    fn turn_one_away(&mut self) {
-        drop(self.spare.take());
-        // Only one that waits already: no waker.
-        if let Poll::Ready(Ok((client, _))) =
-            self.socket.poll_accept(&mut Context::from_waker(Waker::noop()))
-        {
-            socket::reset(client);
-        }
-        self.spare = spare();
-    }
-}
-
-fn admit(balancer: &Arc<Balancer>, client: TcpStream, address: SocketAddr) {
-    // Where nobody is served, nobody waits, and no task is made.
-    if balancer.pool.snapshot().serving().is_empty() {
-        socket::reset(client);
-        balancer.metrics.rejected("no_backend");
-        return;
-    }
-    let Some(permit) = balancer.admission.admit() else {
-        socket::reset(client);
-        balancer.metrics.rejected("limit");
-        return;
-    };
-    balancer.metrics.accepted();
-    let task = connection::serve(balancer.clone(), client, address, permit);
-    balancer.tasks.spawn("connection", task);
-}
-
-fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 /// What an error of accept means for us (accept(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+pub(crate) enum Trouble {
     /// This client has gone already; the next may be fine.
     ClientGone,
     /// The process or the system has no descriptor or memory left.
@@ -178,21 +105,15 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn of(error: &io::Error) -> Self {
-        const ENFILE: i32 = 23;
-        const EMFILE: i32 = 24;
-        const ENOMEM: i32 = 12;
-        const ENOBUFS: i32 = 105;
-        match (error.kind(), error.raw_os_error()) {
-            (io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset, _) => {
-                Self::ClientGone
-            }
-            (_, Some(ENFILE | EMFILE | ENOMEM | ENOBUFS)) => Self::NoDescriptors,
+    pub(crate) fn of(error: Errno) -> Self {
+        match error {
+            Errno::CONNABORTED | Errno::CONNRESET => Self::ClientGone,
+            Errno::NFILE | Errno::MFILE | Errno::NOMEM | Errno::NOBUFS => Self::NoDescriptors,
             _ => Self::Other,
         }
     }
 
-    fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::ClientGone => "client_gone",
             Self::NoDescriptors => "no_descriptors",

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_core::endpoint::Endpoint;
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
-use crate::account::Ended;
+use crate::account::{Ended, Sums};
+use crate::admission::Refused;
 use crate::connect::AttemptError;
 
 /// Gives every metric of this crate its help text.
@@ -36,12 +37,12 @@ pub fn describe() {
     describe_counter!(
         "evenkeel_received_bytes_total",
         Unit::Bytes,
-        "Bytes relayed from clients to the backend, counted when the connection ends"
+        "Bytes relayed from clients to the backend"
     );
     describe_counter!(
         "evenkeel_sent_bytes_total",
         Unit::Bytes,
-        "Bytes relayed from the backend to clients, counted when the connection ends"
+        "Bytes relayed from the backend to clients"
     );
     describe_counter!(
         "evenkeel_accept_errors_total",
@@ -57,6 +58,64 @@ pub fn describe() {
         Unit::Seconds,
         "How long a backend took to accept"
     );
+    describe_gauge!(
+        "evenkeel_splice_pipes",
+        "Pipes that bulk is moved through, or that are kept for it"
+    );
+    describe_counter!(
+        "evenkeel_splice_fallbacks_total",
+        "Times bulk was copied for want of a pipe, by what was in the way"
+    );
+}
+
+/// Why a client got no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    NoBackend,
+    Limit,
+    ClientLimit,
+    ClientRate,
+    AllFailed,
+    Timeout,
+    NoDescriptors,
+    ClientGone,
+    Aborted,
+}
+
+impl Rejected {
+    const ALL: [Self; 9] = [
+        Self::NoBackend,
+        Self::Limit,
+        Self::ClientLimit,
+        Self::ClientRate,
+        Self::AllFailed,
+        Self::Timeout,
+        Self::NoDescriptors,
+        Self::ClientGone,
+        Self::Aborted,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NoBackend => "no_backend",
+            Self::Limit => "limit",
+            Self::ClientLimit => "client_limit",
+            Self::ClientRate => "client_rate",
+            Self::AllFailed => "all_failed",
+            Self::Timeout => "timeout",
+            Self::NoDescriptors => "no_descriptors",
+            Self::ClientGone => "client_gone",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl From<Refused> for Rejected {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Limit => Self::Limit,
+        }
+    }
 }
 
 /// The handles of one service.
@@ -66,6 +125,7 @@ pub(crate) struct ServiceMetrics {
     accepted: AtomicU64,
     connection_duration: Histogram,
     connect_duration: Histogram,
+    rejected: [Counter; Rejected::ALL.len()],
     // A pool has 1 to 9 backends and gains one a day: read by a scan, extended by a swap.
     backends: ArcSwap<Vec<Arc<BackendMetrics>>>,
 }
@@ -78,6 +138,12 @@ impl ServiceMetrics {
             accepted: AtomicU64::new(0),
             connection_duration: histogram!("evenkeel_connection_duration_seconds", &label()),
             connect_duration: histogram!("evenkeel_connect_duration_seconds", &label()),
+            // Made once: a herd that is turned away must not cost a look-up each.
+            rejected: Rejected::ALL.map(|reason| {
+                let labels =
+                    [("service", service.to_owned()), ("reason", reason.as_str().to_owned())];
+                counter!("evenkeel_connections_rejected_total", &labels)
+            }),
             backends: ArcSwap::default(),
         }
     }
@@ -98,14 +164,15 @@ impl ServiceMetrics {
         self.connection_duration.record(duration);
     }
 
-    // Looked up by name, since a rejected client is off the hot path.
-    pub(crate) fn rejected(&self, reason: &'static str) {
-        let service = self.service.clone();
-        counter!("evenkeel_connections_rejected_total", "service" => service, "reason" => reason)
-            .increment(1);
+    pub(crate) fn rejected(&self, reason: Rejected) {
+        for (counted, counter) in Rejected::ALL.iter().zip(&self.rejected) {
+            if *counted == reason {
+                counter.increment(1);
+            }
+        }
     }
 
-    // As above.
+    // Looked up by name, since it is off the hot path.
     pub(crate) fn accept_failed(&self, reason: &'static str) {
         let service = self.service.clone();
         counter!("evenkeel_accept_errors_total", "service" => service, "reason" => reason)
@@ -161,16 +228,13 @@ impl BackendMetrics {
         }
     }
 
-    pub(crate) fn connected(&self) {
-        self.connections.increment(1);
-    }
-
-    pub(crate) fn ended(&self, ended: Ended, to_backend: u64, to_client: u64) {
-        self.received.increment(to_backend);
-        self.sent.increment(to_client);
-        for (counted, counter) in Ended::ALL.iter().zip(&self.closed) {
-            if *counted == ended {
-                counter.increment(1);
+    pub(crate) fn add(&self, sums: &Sums) {
+        self.connections.increment(sums.connections);
+        self.received.increment(sums.to_backend);
+        self.sent.increment(sums.to_client);
+        for (sum, counter) in sums.closed.iter().zip(&self.closed) {
+            if *sum > 0 {
+                counter.increment(*sum);
             }
         }
     }

@@ -1,261 +1,461 @@
-//! Moves bytes between a client and a backend until both are done.
+//! What to do next for an open connection: two directions, each a state machine that knows no
+//! socket. It says what it wants done, is told what came of it, and so can be tested with any order
+//! of events. [`drive`] does it.
 //!
 //! ```text
-//!            read                    write
-//! client  ─────────> [scratch buffer] ─────────> backend     to_backend
-//! client  <───────── [scratch buffer] <───────── backend     to_client
+//!            receive                   send
+//! client  ─────────────> [scratch] ─────────────> backend     to_backend
+//! client  <───────────── [scratch] <───────────── backend     to_client
+//!            fill                     drain
+//!         ─────────────> [ pipe  ] ─────────────>             either, once it proves to be bulk
 //! ```
 //!
-//! The scratch buffer belongs to the thread, not to the connection: what was read is written at
-//! once, and only what the peer would not take is kept, in a box of exact size, until it does. So
-//! an idle connection holds no buffer, and a slow reader holds one piece at most: nothing is read
-//! for it meanwhile.
-//!
-//! An end of one direction (FIN) is passed on once everything before it is, and the other
-//! direction goes on. A reset is passed on as a reset: TLS then sees that it was cut off. A failed
-//! *write* does not end the connection by itself: what its peer said before it closed is passed
-//! on first.
+//! - Nothing is read while anything that was read before waits for its peer: a slow reader holds
+//!   one piece at most.
+//! - An end of one direction (FIN) is passed on once everything before it is, and the other
+//!   direction goes on. A reset is passed on as a reset: TLS then sees that it was cut off.
+//! - A failed *write* does not end the connection by itself: what its peer said before it closed is
+//!   passed on first.
+//! - `splice` only ever fills an empty pipe, and what it says of the source is no evidence: at an
+//!   urgent mark it answers EAGAIN or 0 with bytes still queued (Linux `tcp_splice_read`). So
+//!   where it moves nothing, one `recv` decides.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+pub(crate) mod drive;
+pub(crate) mod pipes;
 
-use evenkeel_core::backend::Slot;
-use evenkeel_core::units::Span;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+/// A read of this size, twice in a row, is the sign of bulk: from there on pipes are cheaper.
+/// Not a full scratch buffer, which even bulk does not fill each time.
+const LARGE: usize = 64 * 1024;
 
-use crate::account::Ended;
+/// A read below this size is no sign of bulk.
+const MIDDLING: usize = 32 * 1024;
 
-/// Large enough that bulk is cheap, small enough for a second-level cache.
-const SCRATCH: usize = 64 * 1024;
+/// Transfers below this size, three in a row, are no bulk any more.
+const SMALL: usize = 16 * 1024;
 
-/// What one direction may move before others get their turn.
-const QUOTA: usize = 1024 * 1024;
+const LARGE_IN_A_ROW: u8 = 2;
+const SMALL_IN_A_ROW: u8 = 3;
 
-thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
-
-/// What was relayed, and why it ended.
+/// What a direction wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Relayed {
-    pub(crate) to_backend: u64,
-    pub(crate) to_client: u64,
-    pub(crate) ended: Ended,
+pub(crate) enum Want {
+    /// Receive from the source into the scratch buffer.
+    Receive,
+    /// Send what was received, or what is left of it.
+    Send,
+    /// Move bytes from the source into the pipe, which is empty.
+    Fill,
+    /// Move bytes from the pipe to the destination: this many are in it.
+    Drain(usize),
+    /// Pass the end on: close the destination for writing.
+    CloseWrite,
+    /// Let others have their turn, and come back.
+    Yield,
+    /// Wait until the source or the destination is ready.
+    Wait,
+    /// It is over.
+    Nothing,
 }
 
-/// Relays until both sides are done, one fails, nothing moves for `idle`, the slot is reset or the
-/// process is aborted.
-pub(crate) async fn relay(
-    client: &mut TcpStream,
-    backend: &mut TcpStream,
-    idle: Option<Span>,
-    slot: &Slot,
-    abort: &CancellationToken,
-) -> Relayed {
-    let (to_backend, to_client) = (Progress::default(), Progress::default());
-    let (client_read, client_write) = client.split();
-    let (backend_read, backend_write) = backend.split();
-    let moving = both(
-        Direction::new(client_read, backend_write, &to_backend),
-        Direction::new(backend_read, client_write, &to_client),
-    );
-    let ended = tokio::select! {
-        ended = moving => ended,
-        () = slot.reset().cancelled() => Ended::Reset,
-        () = abort.cancelled() => Ended::Aborted,
-        () = until_idle(idle, &to_backend, &to_client) => Ended::Idle,
-    };
-    Relayed { to_backend: to_backend.moved(), to_client: to_client.moved(), ended }
-}
-
-/// How far a direction has come; read by whoever waits beside it. Atomics only because a task may
-/// change threads between polls: there is one writer, so a load and a store do.
-#[derive(Debug, Default)]
-struct Progress {
-    moved: AtomicU64,
-    done: AtomicBool,
-}
-
-impl Progress {
-    fn add(&self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.moved.store(self.moved().saturating_add(bytes), Ordering::Relaxed);
-    }
-
-    fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
-
-    fn done(&self) -> bool {
-        self.done.load(Ordering::Relaxed)
-    }
-}
-
-/// Runs both directions to the end of the connection.
-async fn both(to_backend: Direction<'_>, to_client: Direction<'_>) -> Ended {
-    let (to_backend_progress, to_client_progress) = (to_backend.progress, to_client.progress);
-    let mut to_backend = pin!(to_backend.run());
-    let mut to_client = pin!(to_client.run());
-    // A direction whose write failed has ended; the other still says what it has to say.
-    let (mut backend_deaf, mut client_deaf) = (false, false);
-    poll_fn(|cx| {
-        if !backend_deaf {
-            match to_backend.as_mut().poll(cx) {
-                Poll::Ready(Failed::Read) => return Poll::Ready(Ended::ClientReset),
-                Poll::Ready(Failed::Write) => backend_deaf = true,
-                Poll::Pending => {}
-            }
-        }
-        if !client_deaf {
-            match to_client.as_mut().poll(cx) {
-                // It had sent its FIN, so the client has or gets all of it: a reset of ours could
-                // throw away what the client's kernel has not taken yet.
-                Poll::Ready(Failed::Read) if to_client_progress.done() => {
-                    return Poll::Ready(Ended::Finished);
-                }
-                Poll::Ready(Failed::Read) => return Poll::Ready(Ended::BackendReset),
-                Poll::Ready(Failed::Write) => client_deaf = true,
-                Poll::Pending => {}
-            }
-        }
-        let (to_backend_done, to_client_done) =
-            (to_backend_progress.done(), to_client_progress.done());
-        if to_client_done && (to_backend_done || backend_deaf) {
-            Poll::Ready(Ended::Finished)
-        } else if client_deaf && (to_backend_done || backend_deaf) {
-            Poll::Ready(Ended::ClientReset)
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
-}
-
-/// How a direction fails.
+/// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failed {
-    /// The side that is read from was reset.
-    Read,
-    /// The side that is written to takes nothing any more.
-    Write,
+pub(crate) enum Got {
+    /// So many bytes moved. For `Receive` it also says whether the buffer was filled.
+    Moved(usize, Fill),
+    /// The kernel would have had to wait.
+    Blocked,
+    /// The source has sent its FIN.
+    End,
+    /// The side is reset, or cannot be reached.
+    Failed,
+    /// No pipe is to be had just now.
+    NoPipe,
+    /// The kernel does not splice these two.
+    Refused,
 }
 
-/// One direction: reads from one side, writes to the other.
+/// Whether a read filled its buffer: if not, the source had no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Full,
+    Short,
+}
+
+/// How far a direction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Flowing,
+    /// The source has sent its FIN; it is passed on once everything before it is.
+    Ending,
+    /// The FIN is passed on.
+    Ended,
+    /// The source was reset.
+    Failed,
+    /// The destination takes nothing any more.
+    Deaf,
+}
+
+/// What the poller says of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// Its peer has sent a FIN, or it is closed altogether: a short read is not the last.
+    pub(crate) ending: bool,
+    /// It has an error: it was reset, or its peer cannot be reached.
+    pub(crate) failed: bool,
+}
+
+impl Readiness {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.readable |= more.readable;
+        self.writable |= more.writable;
+        self.ending |= more.ending;
+        self.failed |= more.failed;
+    }
+}
+
+/// One direction.
 #[derive(Debug)]
-struct Direction<'a> {
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
-    progress: &'a Progress,
-    /// What was read and not taken yet, and how much of it was.
-    left: Option<(Box<[u8]>, usize)>,
-    ended: bool,
+pub(crate) struct Direction {
+    /// Bytes that the destination has been given.
+    moved: u64,
+    /// Bytes received and not sent yet.
+    held: usize,
+    /// Bytes in the pipe.
+    piped: usize,
+    stage: Stage,
+    readable: bool,
+    writable: bool,
+    ending: bool,
+    splicing: bool,
+    /// The kernel has refused to splice: never again.
+    refused: bool,
+    /// The last `Fill` moved nothing: `Receive` decides what that means.
+    in_doubt: bool,
+    large: u8,
+    small: u8,
 }
 
-impl<'a> Direction<'a> {
-    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, progress: &'a Progress) -> Self {
-        Self { from, to, progress, left: None, ended: false }
+impl Direction {
+    fn new() -> Self {
+        Self {
+            moved: 0,
+            held: 0,
+            piped: 0,
+            stage: Stage::Flowing,
+            readable: false,
+            // Until the kernel says otherwise.
+            writable: true,
+            ending: false,
+            splicing: false,
+            refused: false,
+            in_doubt: false,
+            large: 0,
+            small: 0,
+        }
     }
 
-    /// Moves bytes to the end of this direction, and then watches the side that has sent its FIN:
-    /// it may still be reset. Never returns but with a failure.
-    async fn run(mut self) -> Failed {
-        if let Err(failed) = poll_fn(|cx| self.poll_move(cx)).await {
-            return failed;
+    /// What to do next, with `quota` bytes left before it is the others' turn.
+    pub(crate) fn want(&self, quota: usize) -> Want {
+        match self.stage {
+            Stage::Ended | Stage::Failed | Stage::Deaf => return Want::Nothing,
+            Stage::Flowing | Stage::Ending => {}
         }
-        self.progress.done.store(true, Ordering::Relaxed);
-        match self.from.ready(Interest::ERROR).await {
-            Ok(_) | Err(_) => Failed::Read,
+        if !self.writable {
+            return Want::Wait;
+        }
+        if self.held > 0 {
+            return Want::Send;
+        }
+        if self.piped > 0 {
+            return Want::Drain(self.piped);
+        }
+        if self.stage == Stage::Ending {
+            return Want::CloseWrite;
+        }
+        if !self.readable {
+            return Want::Wait;
+        }
+        if quota == 0 {
+            return Want::Yield;
+        }
+        if self.splicing && !self.in_doubt { Want::Fill } else { Want::Receive }
+    }
+
+    /// What came of `want`.
+    pub(crate) fn told(&mut self, want: Want, got: Got) {
+        match want {
+            Want::Receive => self.received(got),
+            Want::Send => self.sent(got),
+            Want::Fill => self.filled(got),
+            Want::Drain(_) => self.drained(got),
+            Want::CloseWrite => {
+                // If it fails the destination is gone, and there is no more to be said to it.
+                self.stage = if got == Got::Failed { Stage::Deaf } else { Stage::Ended };
+            }
+            Want::Yield | Want::Wait | Want::Nothing => {}
         }
     }
 
-    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        let mut quota = QUOTA;
-        loop {
-            if let Some((bytes, taken)) = &mut self.left {
-                let rest = bytes.get(*taken..).unwrap_or_default();
-                if rest.is_empty() {
-                    self.left = None;
-                    continue;
+    fn received(&mut self, got: Got) {
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        match got {
+            Got::Moved(bytes, fill) => {
+                self.held = bytes;
+                // Nothing further is announced of a source that is ending: it must be read on.
+                if fill == Fill::Short && !self.ending {
+                    self.readable = false;
                 }
-                let n = ready!(write(&mut self.to, cx, rest))?;
-                *taken += n;
-                self.progress.add(n);
-                continue;
+                if !in_doubt {
+                    self.judge_read(bytes);
+                }
             }
-            if self.ended {
-                return Pin::new(&mut self.to).poll_shutdown(cx).map_err(|_closed| Failed::Write);
-            }
-            if quota == 0 {
-                // Others first; we are called again at once.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let moved = ready!(self.poll_piece(cx))?;
-            quota = quota.saturating_sub(moved);
+            Got::Blocked => self.readable = false,
+            Got::End => self.stage = Stage::Ending,
+            Got::Failed | Got::NoPipe | Got::Refused => self.stage = Stage::Failed,
         }
     }
 
-    /// Reads a piece and writes it at once; returns its size.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failed>> {
-        BUFFER.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            let read = ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer));
-            if let Err(_reset) = read {
-                return Poll::Ready(Err(Failed::Read));
-            }
-            let bytes = buffer.filled();
-            if bytes.is_empty() {
-                self.ended = true;
-                return Poll::Ready(Ok(0));
-            }
-            let taken = match write(&mut self.to, cx, bytes) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => 0,
-            };
-            self.progress.add(taken);
-            if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
-                self.left = Some((Box::from(rest), 0));
-            }
-            Poll::Ready(Ok(bytes.len()))
-        })
-    }
-}
-
-fn write(
-    to: &mut WriteHalf<'_>,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> Poll<Result<usize, Failed>> {
-    match Pin::new(to).poll_write(cx, bytes) {
-        Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Ok(n)),
-        Poll::Ready(Ok(_) | Err(_)) => Poll::Ready(Err(Failed::Write)),
-        Poll::Pending => Poll::Pending,
-    }
-}
-
-/// Ends once nothing has moved in either direction for `idle`; never if that is not set.
-async fn until_idle(idle: Option<Span>, to_backend: &Progress, to_client: &Progress) {
-    let Some(idle) = idle else { return std::future::pending().await };
-    let moved = || (to_backend.moved(), to_client.moved());
-    // In a box, so that a connection without the timeout does not pay for the timer.
-    Box::pin(async move {
-        let (mut before, mut quiet) = (moved(), 0);
-        // Looks four times in the timeout, so that it is overrun by a quarter at most.
-        while quiet < 4 {
-            sleep(idle.duration() / 4).await;
-            let now = moved();
-            quiet = if now == before { quiet + 1 } else { 0 };
-            before = now;
+    fn judge_read(&mut self, bytes: usize) {
+        if bytes >= LARGE {
+            self.large = self.large.saturating_add(1);
+        } else if bytes < MIDDLING {
+            self.large = 0;
         }
-    })
-    .await;
+        if self.large >= LARGE_IN_A_ROW && !self.refused {
+            self.splicing = true;
+            self.small = 0;
+        }
+    }
+
+    fn sent(&mut self, got: Got) {
+        match got {
+            Got::Moved(bytes, _) => {
+                self.held = self.held.saturating_sub(bytes);
+                self.count(bytes);
+                // The socket took less than it was given: its buffer is full.
+                self.writable = self.held == 0;
+            }
+            Got::Blocked => self.writable = false,
+            Got::End | Got::Failed | Got::NoPipe | Got::Refused => self.turn_deaf(),
+        }
+    }
+
+    fn filled(&mut self, got: Got) {
+        match got {
+            Got::Moved(bytes, _) => {
+                self.piped = bytes;
+                self.in_doubt = bytes == 0;
+                if bytes >= SMALL {
+                    self.small = 0;
+                } else if bytes > 0 {
+                    self.small = self.small.saturating_add(1);
+                    if self.small >= SMALL_IN_A_ROW {
+                        self.copy_again();
+                    }
+                }
+            }
+            Got::Blocked | Got::End => self.in_doubt = true,
+            Got::Failed => self.stage = Stage::Failed,
+            Got::NoPipe => self.copy_again(),
+            Got::Refused => {
+                self.refused = true;
+                self.copy_again();
+            }
+        }
+    }
+
+    fn drained(&mut self, got: Got) {
+        match got {
+            Got::Moved(bytes, _) => {
+                self.piped = self.piped.saturating_sub(bytes);
+                self.count(bytes);
+            }
+            Got::Blocked => self.writable = false,
+            Got::End | Got::Failed | Got::NoPipe | Got::Refused => self.turn_deaf(),
+        }
+    }
+
+    fn copy_again(&mut self) {
+        self.splicing = false;
+        self.large = 0;
+    }
+
+    fn turn_deaf(&mut self) {
+        self.stage = Stage::Deaf;
+        self.held = 0;
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.moved = self.moved.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Bytes that the destination has been given.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Has these bytes to send that were received before it began.
+    pub(crate) fn owe(&mut self, bytes: usize) {
+        self.held = bytes;
+    }
+
+    /// Whether its destination takes nothing any more.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.stage == Stage::Deaf
+    }
+
+    /// Bytes received and not sent yet.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether the pipe holds bytes.
+    pub(crate) fn holds_pipe(&self) -> bool {
+        self.piped > 0
+    }
+
+    /// Whether what was read before the source failed still has to be passed on.
+    pub(crate) fn is_owing(&self) -> bool {
+        self.stage != Stage::Deaf && (self.held > 0 || self.piped > 0)
+    }
+
+    /// Stops reading: only what is owed is passed on.
+    pub(crate) fn stop_reading(&mut self) {
+        self.readable = false;
+        if self.stage == Stage::Failed || self.stage == Stage::Ending {
+            self.stage = Stage::Flowing;
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToBackend,
+    ToClient,
+}
+
+/// Which side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Backend,
+}
+
+/// How a relay ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Both sides have said all.
+    Finished,
+    /// The client was reset, or cannot be reached.
+    ClientReset,
+    /// The backend was reset, or cannot be reached.
+    BackendReset,
+}
+
+/// Both directions of a connection.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) to_backend: Direction,
+    pub(crate) to_client: Direction,
+    client_failed: bool,
+}
+
+impl Relay {
+    /// A relay of which nothing has moved.
+    pub(crate) fn new(client: Readiness, backend: Readiness) -> Self {
+        let mut relay = Self {
+            to_backend: Direction::new(),
+            to_client: Direction::new(),
+            client_failed: false,
+        };
+        relay.ready(Side::Client, client);
+        relay.ready(Side::Backend, backend);
+        relay
+    }
+
+    /// What the poller says of a side.
+    pub(crate) fn ready(&mut self, side: Side, readiness: Readiness) {
+        let Readiness { readable, writable, ending, failed } = readiness;
+        let (from, to) = match side {
+            Side::Client => (&mut self.to_backend, &mut self.to_client),
+            Side::Backend => (&mut self.to_client, &mut self.to_backend),
+        };
+        from.readable |= readable || ending || failed;
+        from.ending |= ending || failed;
+        to.writable |= writable || failed;
+        if failed && from.is_ended() {
+            // It had sent its FIN and was reset since: no read would ever tell.
+            match side {
+                Side::Client => self.client_failed = true,
+                Side::Backend => to.turn_deaf(),
+            }
+        }
+    }
+
+    /// One of the directions.
+    pub(crate) fn way(&mut self, way: Way) -> &mut Direction {
+        match way {
+            Way::ToBackend => &mut self.to_backend,
+            Way::ToClient => &mut self.to_client,
+        }
+    }
+
+    /// What to do next in one direction.
+    pub(crate) fn want(&mut self, way: Way, quota: usize) -> Want {
+        let (this, other) = match way {
+            Way::ToBackend => (&mut self.to_backend, &self.to_client),
+            Way::ToClient => (&mut self.to_client, &self.to_backend),
+        };
+        match this.want(quota) {
+            Want::CloseWrite if other.is_ended() => {
+                // Both will be closed now, which says the same.
+                this.stage = Stage::Ended;
+                Want::Nothing
+            }
+            want => want,
+        }
+    }
+
+    /// What came of `want` in one direction.
+    pub(crate) fn told(&mut self, way: Way, want: Want, got: Got) {
+        self.way(way).told(want, got);
+        // A write that meets a reset takes the error with it, and the reads after it find a mere
+        // end: it was none.
+        let (this, other) = match way {
+            Way::ToBackend => (&mut self.to_backend, &self.to_client),
+            Way::ToClient => (&mut self.to_client, &self.to_backend),
+        };
+        if this.stage == Stage::Ending && other.stage == Stage::Deaf {
+            this.stage = Stage::Failed;
+        }
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let (up, down) = (self.to_backend.stage, self.to_client.stage);
+        match (up, down) {
+            _ if self.client_failed => Some(Verdict::ClientReset),
+            (Stage::Failed, _) => Some(Verdict::ClientReset),
+            (_, Stage::Failed) => Some(Verdict::BackendReset),
+            // The backend had sent its FIN, so the client has all of it.
+            (Stage::Ended | Stage::Deaf, Stage::Ended) => Some(Verdict::Finished),
+            (Stage::Ended | Stage::Deaf, Stage::Deaf) => Some(Verdict::ClientReset),
+            (Stage::Flowing | Stage::Ending, _) => None,
+            (Stage::Ended | Stage::Deaf, Stage::Flowing | Stage::Ending) => None,
+        }
+    }
+
+    /// Whether one side has sent its FIN and the other has not.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.to_backend.is_ended() != self.to_client.is_ended()
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-//! The options of our sockets, and the way to reset one.
+//! The options of our sockets, and how they are made.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
 
 use crate::config::RelayConfig;
 
@@ -13,34 +16,86 @@ use crate::config::RelayConfig;
 /// that reconnects after a failure meets this limit first.
 const BACKLOG: i32 = 65_535;
 
-/// A bound socket whose accepted sockets inherit the options of `relay` (Linux copies them from
-/// the listener), so that none need be set one by one.
+/// Bytes that may wait in the kernel to be sent for the first time: what a slow reader costs there.
+/// More would only be megabytes of buffer before the same link.
+const UNSENT: u32 = 128 * 1024;
+
+/// `count` sockets bound to one address, among which the kernel shares clients out
+/// (`SO_REUSEPORT`, socket(7)). Accepted sockets inherit the options of `relay`: Linux copies them
+/// from the listener, so that none need be set one by one.
 ///
 /// # Errors
 /// What the kernel says of the address.
 pub(crate) fn listen(
     address: SocketAddr,
     relay: &RelayConfig,
-) -> io::Result<std::net::TcpListener> {
+    count: usize,
+) -> io::Result<Vec<OwnedFd>> {
+    let first = unbound(address, relay)?;
+    // Bound alone: with SO_REUSEPORT, a second evenkeel would quietly take half of our clients.
+    first.bind(&address.into())?;
+    let chosen = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        for socket in &sockets {
+            socket.set_reuse_port(true)?;
+        }
+        let further = unbound(address, relay)?;
+        further.set_reuse_port(true)?;
+        further.bind(&chosen)?;
+        sockets.push(further);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+fn unbound(address: SocketAddr, relay: &RelayConfig) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // So that 0.0.0.0 and [::] can both be listened on, whatever net.ipv6.bindv6only says.
         socket.set_only_v6(true)?;
     }
+    socket.set_tcp_nodelay(true)?;
     keep(&socket, relay)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
-/// Sets the options of a leg that did not come from [`listen`].
+/// Begins to connect. What becomes of it, its readiness tells.
+///
+/// # Errors
+/// What the kernel says at once.
+pub(crate) fn begin_connect(address: SocketAddr) -> Result<OwnedFd, ConnectStart> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket =
+        socket_with(family, SocketType::STREAM, flags, None).map_err(ConnectStart::NoSocket)?;
+    set_tcp_nodelay(&socket, true).map_err(ConnectStart::NoSocket)?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(ConnectStart::Refused(error)),
+    }
+}
+
+/// Why a connect did not even begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectStart {
+    /// We have no descriptor or memory for it: not the backend's fault.
+    NoSocket(Errno),
+    /// The address cannot be connected to.
+    Refused(Errno),
+}
+
+/// Sets the options of a leg that did not come from [`listen`]. They cost five calls, and matter
+/// only to a connection that lives for a while: so they are set once it has.
 ///
 /// # Errors
 /// If the kernel refuses an option.
-pub(crate) fn keep_stream(stream: &TcpStream, relay: &RelayConfig) -> io::Result<()> {
-    keep(&SockRef::from(stream), relay)
+pub(crate) fn keep_backend(leg: &OwnedFd, relay: &RelayConfig) -> io::Result<()> {
+    keep(&SockRef::from(leg), relay)
 }
 
 fn keep(socket: &Socket, relay: &RelayConfig) -> io::Result<()> {
@@ -48,31 +103,45 @@ fn keep(socket: &Socket, relay: &RelayConfig) -> io::Result<()> {
         .with_time(relay.keepalive_idle.into())
         .with_interval(relay.keepalive_interval.into())
         .with_retries(relay.keepalive_count);
-    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_tcp_user_timeout(Some(relay.user_timeout.into()))
 }
 
-/// Closes the socket with a reset, so that the peer knows at once that this was no orderly end.
+/// Has the socket close with a reset, so that the peer knows at once that this was no orderly end.
 /// What was not sent yet is thrown away.
-pub(crate) fn reset(stream: TcpStream) {
+pub(crate) fn close_with_reset(socket: &OwnedFd) {
     // If it fails the socket is already gone, and there is nobody to tell.
-    if let Err(error) = SockRef::from(&stream).set_linger(Some(Duration::ZERO)) {
+    if let Err(error) = set_socket_linger(socket, Some(Duration::ZERO)) {
         tracing::debug!(%error, "no reset");
     }
-    drop(stream);
+}
+
+/// Closes the socket with a reset.
+pub(crate) fn reset(socket: OwnedFd) {
+    close_with_reset(&socket);
+    drop(socket);
+}
+
+/// Makes the socket writable only once every byte was sent.
+///
+/// # Errors
+/// If the kernel refuses the option.
+pub(crate) fn writable_when_all_is_sent(socket: &OwnedFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_notsent_lowat(1)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use evenkeel_core::units::Span;
-    use tokio::net::TcpListener;
 
     use super::*;
 
     /// Both legs: what the kernel says is in force, not what was asked for.
-    #[tokio::test]
-    async fn both_legs_have_the_options_of_the_config() {
+    #[test]
+    fn both_legs_have_the_options_of_the_config() {
         let relay = RelayConfig {
             keepalive_idle: Span::from_secs(21),
             keepalive_interval: Span::from_secs(7),
@@ -81,28 +150,48 @@ mod tests {
             ..RelayConfig::default()
         };
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = listen(address.parse().unwrap(), &relay).unwrap();
+            let listener = listen(address.parse().unwrap(), &relay, 1).unwrap().remove(0);
+            let listener = TcpListener::from(listener);
+            listener.set_nonblocking(false).unwrap();
             let address = listener.local_addr().unwrap();
-            let listener = TcpListener::from_std(listener).unwrap();
-            let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-            let (near, accepted) = (near.unwrap(), accepted.unwrap().0);
-            keep_stream(&near, &relay).unwrap();
+            let near = begin_connect(address).unwrap();
+            let accepted = OwnedFd::from(listener.accept().unwrap().0);
+            keep_backend(&near, &relay).unwrap();
             for leg in [&near, &accepted] {
                 let leg = SockRef::from(leg);
                 assert!(leg.tcp_nodelay().unwrap() && leg.keepalive().unwrap());
                 assert_eq!(leg.tcp_keepalive_time().unwrap(), Duration::from_secs(21));
                 assert_eq!(leg.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
                 assert_eq!(leg.tcp_keepalive_retries().unwrap(), 4);
+                assert_eq!(leg.tcp_notsent_lowat().unwrap(), UNSENT);
                 assert_eq!(leg.tcp_user_timeout().unwrap(), Some(Duration::from_secs(33)));
             }
         }
     }
 
-    #[tokio::test]
-    async fn every_ipv4_and_every_ipv6_address_are_two_listeners() {
+    #[test]
+    fn every_ipv4_and_every_ipv6_address_are_two_listeners() {
         let relay = RelayConfig::default();
-        let four = listen("0.0.0.0:0".parse().unwrap(), &relay).unwrap();
-        let port = four.local_addr().unwrap().port();
-        listen(SocketAddr::from(([0; 8], port)), &relay).unwrap();
+        let four = listen("0.0.0.0:0".parse().unwrap(), &relay, 2).unwrap();
+        let port = TcpListener::from(four[0].try_clone().unwrap()).local_addr().unwrap().port();
+        listen(SocketAddr::from(([0; 8], port)), &relay, 2).unwrap();
+    }
+
+    #[test]
+    fn several_sockets_share_an_address_and_nobody_else_does() {
+        let relay = RelayConfig::default();
+        let sockets = listen("127.0.0.1:0".parse().unwrap(), &relay, 3).unwrap();
+        let listeners: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
+        let address = listeners[0].local_addr().unwrap();
+        let clients: Vec<TcpStream> =
+            (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let accepted: Vec<usize> = listeners
+            .iter()
+            .map(|listener| std::iter::from_fn(|| listener.accept().ok()).count())
+            .collect();
+        assert_eq!(accepted.iter().sum::<usize>(), clients.len());
+        assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
+        let other = listen(address, &relay, 3).unwrap_err();
+        assert_eq!(other.kind(), io::ErrorKind::AddrInUse);
     }
 }

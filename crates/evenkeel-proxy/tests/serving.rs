@@ -13,13 +13,15 @@ use evenkeel_core::shutdown::{Shutdown, Tasks};
 use evenkeel_core::treatment::Treatment;
 use evenkeel_core::units::Span;
 use evenkeel_proxy::{
-    Balancer, ConnectConfig, ListenAddress, ListenConfig, Listener, Policy, RelayConfig,
+    Balancer, ConnectConfig, DataPlane, ListenAddress, ListenConfig, Listener, Policy, RelayConfig,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
+
+const THREADS: usize = 2;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -36,7 +38,7 @@ fn service(listen: &str, limit: u32) -> Service {
     let (writer, pool) = Pool::new();
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let (send, suspects) = mpsc::channel(64);
-    let config = ListenConfig { addresses: Vec::new(), max_connections: limit };
+    let config = ListenConfig { max_connections: limit, ..ListenConfig::on(Vec::new()) };
     let connect =
         ConnectConfig { attempt_timeout: Span::from_millis(300), timeout: Span::from_secs(2) };
     let balancer = Balancer::new(
@@ -47,13 +49,13 @@ fn service(listen: &str, limit: u32) -> Service {
         RelayConfig::default(),
         Policy::default(),
         send,
-        shutdown.clone(),
-        tasks.clone(),
     );
     let listen = ListenAddress::new(listen.parse().unwrap());
-    let listener = Listener::bind(listen, &RelayConfig::default()).unwrap();
+    let listener = Listener::bind(listen, &RelayConfig::default(), THREADS).unwrap();
     let address = listener.address();
-    tasks.spawn("listener", listener.run(balancer.clone(), shutdown.clone()));
+    let plane = DataPlane::start(THREADS, &tasks, &shutdown).unwrap();
+    plane.serve(listener, &balancer);
+    tasks.spawn("sweeper", plane.sweep(balancer.clone()));
     Service { address, writer, suspects, balancer, shutdown, tasks }
 }
 
@@ -399,12 +401,12 @@ async fn without_file_descriptors_it_neither_spins_nor_stops() {
     service.end().await;
 }
 
-#[tokio::test]
-async fn an_address_in_use_is_named() {
-    let first =
-        Listener::bind(ListenAddress::new("127.0.0.1:0".parse().unwrap()), &RelayConfig::default())
-            .unwrap();
-    let again = Listener::bind(ListenAddress::new(first.address()), &RelayConfig::default());
-    let error = again.unwrap_err().to_string();
+#[test]
+fn an_address_in_use_is_named() {
+    let bind = |address: SocketAddr| {
+        Listener::bind(ListenAddress::new(address), &RelayConfig::default(), THREADS)
+    };
+    let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let error = bind(first.address()).unwrap_err().to_string();
     assert!(error.contains(&first.address().to_string()) && error.contains("in use"), "{error}");
 }

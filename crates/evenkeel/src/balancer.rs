@@ -1,5 +1,6 @@
 //! The whole load balancer, from start to end: the same for `run` and for `demo`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use evenkeel_admin::server::{BoundServer, Server};
 use evenkeel_core::shutdown::{Shutdown, Tasks};
 use evenkeel_core::timeline::Timeline;
+use evenkeel_proxy::DataPlane;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::timeout;
 
@@ -25,6 +27,8 @@ pub(crate) struct LoadBalancer {
     pub(crate) timeline: Timeline,
     pub(crate) shutdown: Shutdown,
     pub(crate) admin: Option<SocketAddr>,
+    data_plane: DataPlane,
+    /// Those of the data threads, whose end is waited for first.
     connections: Tasks,
     tasks: Tasks,
     drain_timeout: Duration,
@@ -36,6 +40,9 @@ pub(crate) enum BalancerError {
     /// The admin endpoint has no listener.
     #[error("the admin endpoint has no listener")]
     Admin(#[source] evenkeel_admin::server::BindError),
+    /// The data threads do not start.
+    #[error("the data threads do not start")]
+    DataPlane(#[source] io::Error),
     /// A service does not start.
     #[error(transparent)]
     Service(#[from] StartError),
@@ -71,10 +78,14 @@ impl LoadBalancer {
             .flat_map(|service| &service.listen.addresses)
             .map(|address| address.address())
             .collect();
+        let data_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let data_plane = DataPlane::start(data_threads, &connections, &shutdown)
+            .map_err(BalancerError::DataPlane)?;
         let around = Surroundings {
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),
-            connections: connections.clone(),
+            data_plane: data_plane.clone(),
+            data_threads,
             timeline: timeline.clone(),
             pod,
             listeners,
@@ -88,6 +99,7 @@ impl LoadBalancer {
             Ok(services) => services,
             Err(error) => {
                 shutdown.abort_now();
+                connections.wait().await;
                 tasks.wait().await;
                 return Err(error.into());
             }
@@ -102,6 +114,7 @@ impl LoadBalancer {
             Ok(server) => server,
             Err(error) => {
                 shutdown.abort_now();
+                connections.wait().await;
                 tasks.wait().await;
                 return Err(BalancerError::Admin(error));
             }
@@ -113,6 +126,7 @@ impl LoadBalancer {
             timeline,
             shutdown,
             admin,
+            data_plane,
             connections,
             tasks,
             drain_timeout: config.shutdown.drain_timeout.duration(),
@@ -129,7 +143,7 @@ impl LoadBalancer {
             () = hurry => Ended::Hurried,
             () = tokio::time::sleep(self.drain_timeout) => Ended::TimedOut,
         };
-        let open = self.connections.running();
+        let open = self.data_plane.open();
         if open > 0 {
             tracing::warn!(open, "connections reset: they did not end in time");
         }

@@ -26,7 +26,7 @@ use evenkeel_discovery::access::ApiAccess;
 use evenkeel_discovery::members::Members;
 use evenkeel_discovery::sighting::Sighting;
 use evenkeel_discovery::source::Source;
-use evenkeel_proxy::{Balancer, BindError, Listener};
+use evenkeel_proxy::{Balancer, BindError, DataPlane, Listener};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -104,8 +104,9 @@ pub(crate) enum StartError {
 pub(crate) struct Surroundings {
     pub(crate) shutdown: Shutdown,
     pub(crate) tasks: Tasks,
-    /// The listeners and connections, whose end is waited for first.
-    pub(crate) connections: Tasks,
+    pub(crate) data_plane: DataPlane,
+    /// How many threads that has: each listener is bound for as many.
+    pub(crate) data_threads: usize,
     pub(crate) timeline: Timeline,
     pub(crate) pod: PodEnvironment,
     /// The listeners of all services: addresses that discovery must not bring in.
@@ -124,7 +125,7 @@ impl Service {
             .listen
             .addresses
             .iter()
-            .map(|address| Listener::bind(*address, &config.relay))
+            .map(|address| Listener::bind(*address, &config.relay, around.data_threads))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| StartError::Bind { service: config.name.clone(), source })?;
         let identity = identity(&config, around)
@@ -140,8 +141,6 @@ impl Service {
             config.relay.clone(),
             config.policy.clone(),
             suspects_sender,
-            shutdown.clone(),
-            around.connections.clone(),
         );
         let mut own = around.listeners.clone();
         own.extend(bound.iter().map(Listener::address));
@@ -166,12 +165,14 @@ impl Service {
         for listener in bound {
             tracing::info!(service = %config.name, listener = %listener.address(), "listening");
             let listening = ListeningGauge::new(&config.name, listener.address());
-            let task = listener.run(balancer.clone(), shutdown.clone());
-            around.connections.spawn_essential("listener", shutdown, async move {
-                task.await;
+            around.data_plane.serve(listener, &balancer);
+            let drain = shutdown.drain.clone();
+            tasks.spawn("listening", async move {
+                drain.cancelled().await;
                 drop(listening);
             });
         }
+        tasks.spawn("sweeper", around.data_plane.clone().sweep(balancer.clone()));
         tasks.spawn_essential("reconciler", shutdown, reconciler.run());
         Ok(Self { config, view, pool, balancer, listeners, identity, sources })
     }

@@ -1,0 +1,146 @@
+//! The whole measurement: every load on every proxy in turn, round after round.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::args::Options;
+use crate::failed::{Doing, Failed};
+use crate::load::{Load, Unit};
+use crate::namespace::Namespace;
+use crate::noise;
+use crate::number::float;
+use crate::order::{Seen, Work};
+use crate::pause::pause;
+use crate::proxy::Proxy;
+use crate::stage::{Calls, Idle, Stage};
+
+/// All that was measured.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Results {
+    /// In the order in which they were taken.
+    pub(crate) samples: Vec<Sample>,
+    /// By proxy.
+    pub(crate) idle: BTreeMap<&'static str, Idle>,
+    /// By proxy, then by what they were counted for: `request`, `connection`, `megabyte`.
+    pub(crate) calls: BTreeMap<&'static str, BTreeMap<&'static str, Calls>>,
+}
+
+/// One load on one proxy, once.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// The load's name.
+    pub(crate) load: &'static str,
+    /// The proxy's name.
+    pub(crate) proxy: &'static str,
+    /// Which round it is of.
+    pub(crate) round: u32,
+    /// Gigabytes, requests or connections a second.
+    pub(crate) rate: f64,
+    /// CPU of the proxy: seconds a gigabyte, or microseconds a request or connection.
+    pub(crate) cpu: f64,
+    /// Cores that others used.
+    pub(crate) foreign: f64,
+    /// Whether that was little enough.
+    pub(crate) usable: bool,
+    /// What the generator saw.
+    pub(crate) seen: Seen,
+}
+
+impl Sample {
+    fn new(load: &Load, proxy: Proxy, round: u32, seen: Seen) -> Self {
+        let foreign = seen.spent.foreign_cores();
+        // A sample of nothing says nothing: its CPU would be infinite.
+        let done = float(seen.count.max(1));
+        let (rate, cpu) = match load.unit() {
+            Unit::Gigabyte => (1e-9, 1e9),
+            Unit::Request | Unit::Connection => (1.0, 1e6),
+        };
+        Self {
+            load: load.name,
+            proxy: proxy.name(),
+            round,
+            rate: done * rate / seen.seconds,
+            cpu: seen.spent.proxy * cpu / done,
+            foreign,
+            usable: noise::is_usable(foreign),
+            seen,
+        }
+    }
+}
+
+/// Measures what is asked for; `progress` gets a line now and then.
+pub(crate) fn run(
+    namespace: Namespace,
+    options: &Options,
+    progress: &mut impl Write,
+) -> Result<Results, Failed> {
+    let mut stage = Stage::set(namespace, options)?;
+    let mut results = Results::default();
+    if !stage.knows_data_plane() && options.proxies.contains(&Proxy::Evenkeel) {
+        tell(progress, "evenkeel does not know the key `dataPlane`: it has as many threads as it likes")?;
+    }
+    for round in 1..=options.rounds {
+        for load in &options.loads {
+            tell(progress, &format!("round {round}/{}: {}", options.rounds, load.title))?;
+            let mut order = options.proxies.clone();
+            if round % 2 == 0 {
+                order.reverse();
+            }
+            for proxy in order {
+                let sample = noise::quietest(
+                    options.attempts,
+                    |sample: &Sample| sample.foreign,
+                    || pause(noise::PAUSE),
+                    || {
+                        let seen = stage.sample(load, proxy, options.seconds)?;
+                        Ok::<_, Failed>(Sample::new(load, proxy, round, seen))
+                    },
+                )?;
+                results.samples.push(sample);
+            }
+        }
+    }
+    let proxies = options.proxies.iter().copied().filter(|proxy| *proxy != Proxy::Direct);
+    if options.calls {
+        for proxy in proxies.clone() {
+            tell(progress, &format!("system calls of {}", proxy.name()))?;
+            let of_it = results.calls.entry(proxy.name()).or_default();
+            for (name, work, each) in counted(options.minute) {
+                of_it.insert(name, stage.calls(work, proxy, each)?);
+            }
+        }
+    }
+    // Last, since it starts the proxies anew.
+    if options.idle {
+        for proxy in proxies {
+            tell(progress, &format!("memory of {}", proxy.name()))?;
+            if let Some(idle) = stage.idle(proxy, options.idle_connections)? {
+                results.idle.insert(proxy.name(), idle);
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// What system calls are counted for: requests a connection, connections, bytes a connection.
+fn counted(minute: bool) -> [(&'static str, Work, u64); 3] {
+    let few = if minute { 1 } else { 4 };
+    [
+        (REQUEST, Work::Ping { request: 128, answer: 128 }, 100 * few),
+        (CONNECTION, Work::Connect { request: 128, answer: 128 }, 800 * few),
+        (MEGABYTE, Work::Down { from_memory: false }, few * (32 << 20)),
+    ]
+}
+
+/// Requests.
+pub(crate) const REQUEST: &str = "request";
+/// Connections.
+pub(crate) const CONNECTION: &str = "connection";
+/// 10^6 bytes.
+pub(crate) const MEGABYTE: &str = "megabyte";
+
+fn tell(progress: &mut impl Write, line: &str) -> Result<(), Failed> {
+    writeln!(progress, "{line}").doing(|| "say how far it is")
+}

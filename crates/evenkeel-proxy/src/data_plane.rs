@@ -1,0 +1,111 @@
+//! The data threads of the process: started once, for all services.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use evenkeel_core::shutdown::{Shutdown, Tasks};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::sync::oneshot;
+
+use crate::balancer::Balancer;
+use crate::listener::Listener;
+use crate::thread::{DataThread, Order, Shared};
+
+/// The data threads. They end when the process is drained and the last connection has ended, or is
+/// aborted. Clones are the same threads.
+#[derive(Clone, Debug)]
+pub struct DataPlane {
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+}
+
+impl DataPlane {
+    /// Starts `threads` of them, at least one. `tasks` waits for their end; if one ends early the
+    /// process drains. Must be called within a runtime.
+    ///
+    /// Takes metric handles: the recorder must be installed before.
+    ///
+    /// # Errors
+    /// If the kernel has no descriptors or threads for them.
+    pub fn start(threads: usize, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
+        let (shared, threads) = Shared::threads(threads.max(1))?;
+        let cpus = own_cpus(threads.len());
+        let plane = Self { shared, shutdown: shutdown.clone() };
+        for (index, data_thread) in threads.into_iter().enumerate() {
+            let (ended, end) = oneshot::channel();
+            let cpu = cpus.as_ref().and_then(|cpus| cpus.get(index).copied());
+            thread::Builder::new().name(format!("evenkeel-data-{index}")).spawn(move || {
+                let _ended = ended;
+                run(data_thread, cpu);
+            })?;
+            tasks.spawn_essential("data thread", shutdown, plane.clone().follow(index, end));
+        }
+        Ok(plane)
+    }
+
+    /// Accepts clients of `balancer` on `listener`, until the process drains.
+    ///
+    /// `tasks` are those that end with the process.
+    pub fn serve(&self, listener: Listener, balancer: &Arc<Balancer>) {
+        self.shared.listen(listener, balancer);
+    }
+
+    /// Resets what is open to a backend when the service's pool says so. A task for each service.
+    pub async fn sweep(self, balancer: Arc<Balancer>) {
+        let mut pool = balancer.pool.clone();
+        while self.shutdown.abort.run_until_cancelled(pool.changed()).await == Some(true) {
+            self.shared.order(Order::SWEEP);
+        }
+    }
+
+    /// Connections open now, of all services.
+    pub fn open(&self) -> usize {
+        self.shared.open()
+    }
+
+    /// Connections that have panicked: each ended alone.
+    pub fn panics(&self) -> usize {
+        self.shared.panics()
+    }
+
+    /// Tells a thread what the process is up to, until it has ended.
+    async fn follow(self, index: usize, mut end: oneshot::Receiver<()>) {
+        let Self { shared, shutdown } = self;
+        let order = |order| {
+            if let Some(mailbox) = shared.mailboxes.get(index) {
+                mailbox.order(order);
+            }
+        };
+        for (step, order_of_it) in [(shutdown.drain, Order::DRAIN), (shutdown.abort, Order::ABORT)] {
+            tokio::select! {
+                _ended = &mut end => return,
+                () = step.cancelled() => order(order_of_it),
+            }
+        }
+        if end.await.is_err() {
+            // The sender is dropped, which is what it is for.
+        }
+    }
+}
+
+fn run(data_thread: DataThread, cpu: Option<usize>) {
+    if let Some(cpu) = cpu {
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        if let Err(error) = sched_setaffinity(None, &only) {
+            tracing::debug!(cpu, %error, "data thread not pinned");
+        }
+    }
+    if let Err(error) = data_thread.run() {
+        tracing::error!(%error, "a data thread cannot go on");
+    }
+}
+
+/// The CPUs that `count` threads may have for themselves: as many as this process may run on, or
+/// none is pinned. With fewer threads than CPUs others would be pinned to the same ones.
+fn own_cpus(count: usize) -> Option<Vec<usize>> {
+    let mask = sched_getaffinity(None).ok()?;
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| mask.is_set(*cpu)).collect();
+    (cpus.len() == count).then_some(cpus)
+}

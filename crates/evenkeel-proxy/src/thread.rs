@@ -1,0 +1,611 @@
+//! A data thread: one epoll, its own listening sockets, and connections that live on it from their
+//! accept to their end.
+//!
+//! ```text
+//! wait ──> mark what is ready ──> inbox ──> accept ──> run connections ──> timers ─┐
+//!   ^                                                                             │
+//!   └─────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Nothing is closed while events are marked, so no event of a batch can meet a socket that has
+//! another's number; and what outlives a connection (its timer) knows it by a serial.
+
+mod inbox;
+mod poller;
+mod timers;
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use rustix::event::epoll::Event;
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use slab::Slab;
+use tokio::time::Instant;
+
+use self::inbox::{Client, Listening};
+pub(crate) use self::inbox::{Mailbox, Order};
+use self::poller::{ConnectionId, Poller, Token};
+use self::timers::{Alarm, Timers};
+use crate::account::{Book, PageNumber};
+use crate::balancer::Balancer;
+use crate::connection::{Connection, Ran, Tools};
+use crate::listener::{Listener, Trouble};
+use crate::metrics::Rejected;
+use crate::relay::drive::Mover;
+use crate::relay::pipes::{Budget, Pipes};
+use crate::relay::Side;
+use crate::socket;
+
+/// Clients that are accepted in one turn: then those that are connected have theirs.
+const ACCEPTS: usize = 64;
+
+/// Pause after the kernel had no descriptor or memory for us: long enough not to spin, short
+/// enough that a client does not notice once there is one again.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often what a thread has counted is carried over to the metrics.
+const CARRY_OVER: Duration = Duration::from_millis(250);
+
+/// Connections that a thread may have more than another before it hands new ones over.
+const LEAD: usize = 1;
+
+/// What all data threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mailboxes: Box<[Mailbox]>,
+    /// Threads that may still accept clients, and hand them to others.
+    accepting: AtomicUsize,
+    /// Connections that panicked.
+    panics: AtomicUsize,
+    budget: Arc<Budget>,
+}
+
+/// A data thread, before it runs.
+#[derive(Debug)]
+pub(crate) struct DataThread {
+    index: usize,
+    shared: Arc<Shared>,
+    inbox: Receiver<Client>,
+    poller: Poller,
+    timers: Timers,
+    /// The services, in the order of the pages of the book.
+    services: Vec<Arc<Balancer>>,
+    book: Book,
+    mover: Mover,
+    listeners: Slab<Accepting>,
+    connections: Slab<Live>,
+    next_serial: u32,
+    /// Connections to be run in this turn.
+    ready: Vec<ConnectionId>,
+    /// Those that go on in the next.
+    yielded: Vec<ConnectionId>,
+    /// One descriptor in reserve: with none left a client could not even be told so.
+    spare: Option<File>,
+    carry_over_at: Option<Instant>,
+    draining: bool,
+    aborting: bool,
+    stopped_accepting: bool,
+}
+
+/// A connection with what its thread needs to know of it.
+#[derive(Debug)]
+struct Live {
+    connection: Connection,
+    id: ConnectionId,
+    alarm: Alarm,
+    /// It is among those to be run.
+    queued: bool,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+struct Accepting {
+    socket: OwnedFd,
+    address: SocketAddr,
+    balancer: Arc<Balancer>,
+    paused_until: Option<Instant>,
+    ready: bool,
+    failing: bool,
+}
+
+impl Shared {
+    /// The mailboxes of so many threads, and the threads.
+    pub(crate) fn threads(count: usize) -> Result<(Arc<Self>, Vec<DataThread>), Errno> {
+        let made = (0..count).map(|_| Mailbox::new()).collect::<Result<Vec<_>, _>>()?;
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        let budget = Budget::new();
+        let shared = Arc::new(Self {
+            mailboxes: mailboxes.into(),
+            accepting: AtomicUsize::new(count),
+            panics: AtomicUsize::new(0),
+            budget,
+        });
+        let threads = inboxes
+            .into_iter()
+            .enumerate()
+            .map(|(index, inbox)| DataThread::new(index, &shared, inbox))
+            .collect::<Result<_, _>>()?;
+        Ok((shared, threads))
+    }
+
+    /// Gives every thread an order.
+    pub(crate) fn order(&self, order: Order) {
+        for mailbox in &self.mailboxes {
+            mailbox.order(order);
+        }
+    }
+
+    /// Gives every thread its socket of a listener.
+    pub(crate) fn listen(&self, listener: Listener, balancer: &Arc<Balancer>) {
+        let Listener { sockets, address } = listener;
+        for (mailbox, socket) in self.mailboxes.iter().zip(sockets) {
+            mailbox.listen(Listening { socket, address, balancer: balancer.clone() });
+        }
+    }
+
+    /// Connections open now.
+    pub(crate) fn open(&self) -> usize {
+        self.mailboxes.iter().map(Mailbox::load).sum()
+    }
+
+    /// Connections that panicked.
+    pub(crate) fn panics(&self) -> usize {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+impl DataThread {
+    fn new(index: usize, shared: &Arc<Shared>, inbox: Receiver<Client>) -> Result<Self, Errno> {
+        let poller = Poller::new()?;
+        if let Some(mailbox) = shared.mailboxes.get(index) {
+            poller.add_bell(mailbox.bell())?;
+        }
+        Ok(Self {
+            index,
+            shared: shared.clone(),
+            inbox,
+            poller,
+            timers: Timers::default(),
+            services: Vec::new(),
+            book: Book::default(),
+            mover: Mover::new(Pipes::new(shared.budget.clone())),
+            listeners: Slab::new(),
+            connections: Slab::new(),
+            next_serial: 0,
+            ready: Vec::new(),
+            yielded: Vec::new(),
+            spare: spare(),
+            carry_over_at: None,
+            draining: false,
+            aborting: false,
+            stopped_accepting: false,
+        })
+    }
+
+    /// Runs until it is drained or aborted and the last connection has ended.
+    pub(crate) fn run(mut self) -> Result<(), Errno> {
+        let mut events = poller::events();
+        loop {
+            let timeout = self.timeout(Instant::now());
+            let has_mail = self.wait(&mut events, timeout)?;
+            let now = Instant::now();
+            if has_mail {
+                self.read_mail(now);
+            }
+            self.accept(now);
+            self.ring_alarms(now);
+            self.run_ready(now);
+            self.see_to_the_book(now);
+            if self.is_over() {
+                self.book.carry_over();
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long it may sleep.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let pauses = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until);
+        let others = pauses.chain(self.carry_over_at).min();
+        let others = others.map(|at| at.saturating_duration_since(now));
+        [self.timers.next(now), others].into_iter().flatten().min()
+    }
+
+    /// Waits, and marks what is ready. True if there is mail.
+    fn wait(
+        &mut self,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> Result<bool, Errno> {
+        let Self { poller, connections, listeners, ready, .. } = self;
+        let mut has_mail = false;
+        poller.wait(events, timeout, |token, readiness| match token {
+            Token::Inbox => has_mail = true,
+            Token::Listener(place) => {
+                if let Some(listener) = listeners.get_mut(at(place)) {
+                    listener.ready = true;
+                }
+            }
+            Token::Leg(id, side) => {
+                if let Some(live) = connections.get_mut(at(id.place)).filter(|live| live.id == id) {
+                    live.connection.ready(side, readiness);
+                    live.queue(ready);
+                }
+            }
+        })?;
+        Ok(has_mail)
+    }
+
+    fn read_mail(&mut self, now: Instant) {
+        let Some(mailbox) = self.shared.mailboxes.get(self.index) else { return };
+        let (orders, listening) = mailbox.take();
+        for listening in listening {
+            self.add_listener(listening);
+        }
+        while let Ok(client) = self.inbox.try_recv() {
+            self.take(client, now);
+        }
+        if orders.contain(Order::ABORT) {
+            self.aborting = true;
+            self.draining = true;
+            self.queue_all(|_| true);
+        }
+        if orders.contain(Order::DRAIN) {
+            self.draining = true;
+        }
+        if orders.contain(Order::SWEEP) {
+            self.queue_all(Connection::must_move);
+        }
+    }
+
+    fn queue_all(&mut self, wanted: impl Fn(&Connection) -> bool) {
+        for (_, live) in &mut self.connections {
+            if wanted(&live.connection) {
+                live.queue(&mut self.ready);
+            }
+        }
+    }
+
+    fn add_listener(&mut self, listening: Listening) {
+        let Listening { socket, address, balancer } = listening;
+        let entry = self.listeners.vacant_entry();
+        let token = Token::Listener(place(entry.key()));
+        if let Err(error) = self.poller.add(&socket, token) {
+            // Only a lack of memory does this.
+            tracing::error!(listener = %address, %error, "a listener is not polled");
+            return;
+        }
+        entry.insert(Accepting {
+            socket,
+            address,
+            balancer,
+            paused_until: None,
+            ready: false,
+            failing: false,
+        });
+    }
+
+    // Accepting
+
+    fn accept(&mut self, now: Instant) {
+        if self.stopped_accepting {
+            return;
+        }
+        let mut rung = 0_u64;
+        let places: Vec<usize> = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| {
+                listener.ready || self.draining || listener.paused_until.is_some_and(|at| at <= now)
+            })
+            .map(|(place, _)| place)
+            .collect();
+        for place in places {
+            self.accept_on(place, now, &mut rung);
+        }
+        for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            if rung & (1 << (index % 64)) != 0 && index != self.index {
+                mailbox.ring();
+            }
+        }
+        if self.draining {
+            // Whoever was queued has been taken; from here on the kernel refuses.
+            self.listeners.clear();
+            self.stopped_accepting = true;
+            if self.shared.accepting.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.shared.order(Order::LOOK);
+            }
+        }
+    }
+
+    /// Accepts those who wait on one socket, as many as it is their turn for.
+    fn accept_on(&mut self, place: usize, now: Instant, rung: &mut u64) {
+        self.resume(place, now);
+        let mut accepted = 0;
+        loop {
+            let Some(listener) = self.listeners.get_mut(place) else { return };
+            listener.ready = false;
+            if listener.paused_until.is_some() || (accepted >= ACCEPTS && !self.draining) {
+                return;
+            }
+            let balancer = listener.balancer.clone();
+            if !self.draining
+                && let Some(pause) = balancer.admission.pace(now)
+            {
+                self.pause(place, now + pause);
+                return;
+            }
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match acceptfrom_with(&listener.socket, flags) {
+                Ok((client, address)) => {
+                    listener.failing = false;
+                    accepted += 1;
+                    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+                    let address =
+                        address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+                    self.admit(client, address, balancer, now, rung);
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Err(error) => {
+                    if !self.accept_failed(place, error, now) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says what is the matter. True if the next client may be fine.
+    fn accept_failed(&mut self, place: usize, error: Errno, now: Instant) -> bool {
+        let Some(listener) = self.listeners.get_mut(place) else { return false };
+        let trouble = Trouble::of(error);
+        listener.balancer.metrics.accept_failed(trouble.reason());
+        match trouble {
+            Trouble::ClientGone => return true,
+            Trouble::NoDescriptors | Trouble::Other => {}
+        }
+        if !std::mem::replace(&mut listener.failing, true) {
+            tracing::error!(
+                service = %listener.balancer.name,
+                listener = %listener.address,
+                %error,
+                "clients cannot be accepted"
+            );
+        }
+        // Uses the spare descriptor to reset the first client in the queue, which would otherwise
+        // wait for as long as we have none.
+        drop(self.spare.take());
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        if let Ok((client, _)) = acceptfrom_with(&listener.socket, flags) {
+            socket::reset(client);
+        }
+        self.spare = spare();
+        self.pause(place, now + EXHAUSTED_PAUSE);
+        false
+    }
+
+    fn pause(&mut self, key: usize, until: Instant) {
+        if let Some(listener) = self.listeners.get_mut(key) {
+            listener.paused_until = Some(until);
+            let token = Token::Listener(place(key));
+            if let Err(error) = self.poller.pause(&listener.socket, token, true) {
+                tracing::debug!(%error, "listener not paused");
+            }
+        }
+    }
+
+    fn resume(&mut self, key: usize, now: Instant) {
+        if let Some(listener) = self.listeners.get_mut(key)
+            && (self.draining || listener.paused_until.is_some_and(|at| at <= now))
+            && listener.paused_until.take().is_some()
+            && let Err(error) =
+                self.poller.pause(&listener.socket, Token::Listener(place(key)), false)
+        {
+            tracing::debug!(%error, "listener not resumed");
+        }
+    }
+
+    fn admit(
+        &mut self,
+        client: OwnedFd,
+        address: SocketAddr,
+        balancer: Arc<Balancer>,
+        now: Instant,
+        rung: &mut u64,
+    ) {
+        // Where nobody is served, nobody waits.
+        if balancer.pool.snapshot().serving().is_empty() {
+            socket::reset(client);
+            balancer.metrics.rejected(Rejected::NoBackend);
+            return;
+        }
+        let permit = match balancer.admission.admit(address.ip(), now) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                socket::reset(client);
+                balancer.metrics.rejected(refused.into());
+                return;
+            }
+        };
+        balancer.metrics.accepted();
+        let client = Client { socket: client, address, balancer, permit };
+        let target = self.least_loaded();
+        let Some(mailbox) = self.shared.mailboxes.get(target).filter(|_| target != self.index)
+        else {
+            self.keep(client, now);
+            return;
+        };
+        match mailbox.hand_over(client) {
+            Ok(()) => *rung |= 1 << (target % 64),
+            Err(client) => self.keep(client, now),
+        }
+    }
+
+    /// The thread that the next client goes to: this one, unless another has clearly fewer.
+    fn least_loaded(&self) -> usize {
+        let loads = self.shared.mailboxes.iter().map(Mailbox::load).enumerate();
+        let own = self.shared.mailboxes.get(self.index).map_or(0, Mailbox::load);
+        match loads.min_by_key(|(_, load)| *load) {
+            Some((index, load)) if load + LEAD < own => index,
+            Some(_) | None => self.index,
+        }
+    }
+
+    /// Keeps a client that this thread has accepted.
+    fn keep(&mut self, client: Client, now: Instant) {
+        if let Some(mailbox) = self.shared.mailboxes.get(self.index) {
+            mailbox.add_load();
+        }
+        self.take(client, now);
+    }
+
+    /// Takes a client over that is counted already.
+    fn take(&mut self, client: Client, now: Instant) {
+        let Client { socket, address, balancer, permit } = client;
+        let page = self.page(&balancer);
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId::new(place(entry.key()), self.next_serial);
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let connection = Connection::new(socket, address, page, permit, now);
+        if let Err(error) = self.poller.add_leg(connection.client(), id, Side::Client) {
+            tracing::debug!(%error, "client not polled");
+            balancer.metrics.rejected(Rejected::NoDescriptors);
+            socket::close_with_reset(connection.client());
+            if let Some(mailbox) = self.shared.mailboxes.get(self.index) {
+                mailbox.remove_load();
+            }
+            return;
+        }
+        let mut live = Live { connection, id, alarm: Alarm::default(), queued: false };
+        live.queue(&mut self.ready);
+        entry.insert(live);
+    }
+
+    /// The page of a service in the book, a new one if it has none.
+    fn page(&mut self, balancer: &Arc<Balancer>) -> PageNumber {
+        let known = self.services.iter().position(|service| Arc::ptr_eq(service, balancer));
+        let place = known.unwrap_or_else(|| {
+            self.services.push(balancer.clone());
+            self.book.add_page(balancer);
+            self.services.len() - 1
+        });
+        PageNumber::new(place)
+    }
+
+    // Running
+
+    fn ring_alarms(&mut self, now: Instant) {
+        while let Some((entry, id)) = self.timers.pop(now) {
+            if let Some(live) = self.connections.get_mut(at(id.place)).filter(|l| l.id == id)
+                && live.alarm.rings(entry, now, id, &mut self.timers)
+            {
+                live.queue(&mut self.ready);
+            }
+        }
+    }
+
+    fn run_ready(&mut self, now: Instant) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for id in ready.drain(..) {
+            self.run_one(id, now);
+        }
+        // Swapped, so that neither list is allocated again.
+        self.ready = std::mem::replace(&mut self.yielded, ready);
+    }
+
+    fn run_one(&mut self, id: ConnectionId, now: Instant) {
+        let Self { services, connections, poller, book, mover, aborting, .. } = self;
+        let Some(live) = connections.get_mut(at(id.place)).filter(|live| live.id == id) else {
+            return;
+        };
+        live.queued = false;
+        let Some(balancer) = services.get(live.connection.page.place()) else { return };
+        let mut tools = Tools {
+            balancer,
+            book,
+            mover,
+            now,
+            aborting: *aborting,
+            register: &|socket| poller.add_leg(socket, id, Side::Backend),
+            tell_again: &|socket| poller.tell_again(socket, id, Side::Client),
+        };
+        let ran = catch_unwind(AssertUnwindSafe(|| live.connection.run(&mut tools)));
+        match ran {
+            Ok(Ran::Waits(due)) => live.alarm.set(due, id, &mut self.timers),
+            Ok(Ran::Yields) => {
+                live.queued = true;
+                self.yielded.push(id);
+            }
+            Ok(Ran::Over) => self.remove(id),
+            Err(_panic) => {
+                // The message and the place are the panic hook's to tell.
+                tracing::error!(service = %balancer.name, "a connection panicked: it is reset");
+                self.shared.panics.fetch_add(1, Ordering::Relaxed);
+                socket::close_with_reset(live.connection.client());
+                self.remove(id);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        if self.connections.try_remove(at(id.place)).is_some()
+            && let Some(mailbox) = self.shared.mailboxes.get(self.index)
+        {
+            mailbox.remove_load();
+        }
+    }
+
+    fn see_to_the_book(&mut self, now: Instant) {
+        if self.carry_over_at.is_some_and(|at| at <= now) {
+            self.carry_over_at = None;
+            self.book.carry_over();
+            // What bulk has left behind is kept until the next time nothing has happened.
+            if self.mover.pipes.is_unused() {
+                self.mover.pipes.tidy();
+            }
+        }
+        let has_news = self.book.has_news() || self.mover.pipes.keeps_any();
+        if self.carry_over_at.is_none() && has_news {
+            self.carry_over_at = Some(now + CARRY_OVER);
+        }
+    }
+
+    /// Whether nothing is left to do, and nothing can come any more.
+    fn is_over(&self) -> bool {
+        self.stopped_accepting
+            && self.connections.is_empty()
+            && self.shared.accepting.load(Ordering::Acquire) == 0
+            && self.shared.mailboxes.get(self.index).is_none_or(|mailbox| mailbox.load() == 0)
+    }
+}
+
+impl Live {
+    fn queue(&mut self, ready: &mut Vec<ConnectionId>) {
+        if !std::mem::replace(&mut self.queued, true) {
+            ready.push(self.id);
+        }
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn place(key: usize) -> u32 {
+    // Descriptors run out long before.
+    u32::try_from(key).unwrap_or(u32::MAX)
+}
+
+fn at(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}

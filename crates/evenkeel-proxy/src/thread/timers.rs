@@ -1,0 +1,133 @@
+//! What is due when: one entry a connection that waits for something, and none for one that does
+//! not.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::poller::ConnectionId;
+
+/// The timers of a thread. An entry that is not wanted any more stays until it is due, and is then
+/// found to be of no use: cheaper than to look for it.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+}
+
+impl Timers {
+    pub(super) fn add(&mut self, due: Instant, id: ConnectionId) {
+        self.heap.push(Reverse((due, id)));
+    }
+
+    /// How long until the first is due; zero if it is.
+    pub(super) fn next(&self, now: Instant) -> Option<Duration> {
+        self.heap.peek().map(|Reverse((due, _))| due.saturating_duration_since(now))
+    }
+
+    /// The first that is due, with the time that it was added for.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
+        let Reverse((due, _)) = self.heap.peek()?;
+        if *due > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(entry)| entry)
+    }
+}
+
+/// When a connection wants to be looked at, and the entry that stands for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Alarm {
+    due: Option<Instant>,
+    entry: Option<Instant>,
+}
+
+impl Alarm {
+    /// Wants to be looked at then, or not at all. An entry is only added where none comes as early.
+    pub(super) fn set(&mut self, due: Option<Instant>, id: ConnectionId, timers: &mut Timers) {
+        self.due = due;
+        if let Some(due) = due
+            && self.entry.is_none_or(|entry| due < entry)
+        {
+            timers.add(due, id);
+            self.entry = Some(due);
+        }
+    }
+
+    /// An entry has come up. True if the connection is to be looked at.
+    pub(super) fn rings(
+        &mut self,
+        entry: Instant,
+        now: Instant,
+        id: ConnectionId,
+        timers: &mut Timers,
+    ) -> bool {
+        if self.entry != Some(entry) {
+            return false;
+        }
+        self.entry = None;
+        match self.due {
+            Some(due) if due <= now => {
+                self.due = None;
+                true
+            }
+            later => {
+                self.set(later, id, timers);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ConnectionId = ConnectionId { place: 1, serial: 1 };
+
+    /// The times at which a connection rings that always wants to be looked at after `pause`.
+    #[test]
+    fn an_alarm_that_is_put_off_rings_once_at_its_last_time() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let (mut timers, mut alarm) = (Timers::default(), Alarm::default());
+        alarm.set(Some(after(10)), ID, &mut timers);
+        alarm.set(Some(after(50)), ID, &mut timers);
+        alarm.set(Some(after(30)), ID, &mut timers);
+        let mut rung = Vec::new();
+        for ms in 0..100 {
+            while let Some((entry, id)) = timers.pop(after(ms)) {
+                if alarm.rings(entry, after(ms), id, &mut timers) {
+                    rung.push(ms);
+                }
+            }
+        }
+        assert_eq!(rung, [30]);
+        assert_eq!(timers.next(start), None);
+    }
+
+    #[test]
+    fn an_alarm_that_is_brought_forward_rings_at_the_earlier_time() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let (mut timers, mut alarm) = (Timers::default(), Alarm::default());
+        alarm.set(Some(after(50)), ID, &mut timers);
+        alarm.set(Some(after(20)), ID, &mut timers);
+        assert_eq!(timers.next(start), Some(Duration::from_millis(20)));
+        let (entry, id) = timers.pop(after(20)).unwrap();
+        assert!(alarm.rings(entry, after(20), id, &mut timers));
+        let (entry, id) = timers.pop(after(60)).unwrap();
+        assert!(!alarm.rings(entry, after(60), id, &mut timers), "the old entry is of no use");
+    }
+
+    #[test]
+    fn an_alarm_that_is_called_off_never_rings() {
+        let start = Instant::now();
+        let (mut timers, mut alarm) = (Timers::default(), Alarm::default());
+        alarm.set(Some(start), ID, &mut timers);
+        alarm.set(None, ID, &mut timers);
+        let (entry, id) = timers.pop(start).unwrap();
+        assert!(!alarm.rings(entry, start, id, &mut timers));
+    }
+}

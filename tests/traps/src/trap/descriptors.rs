@@ -1,0 +1,56 @@
+//! More clients than descriptors.
+//!
+//! What cannot be accepted stays in the queue and keeps the listener readable: who only tries
+//! again spins, and who sleeps for it keeps those waiting who come when there is room.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::rig::Rig;
+use crate::stage::{Outcome, Setup, Stage, pause};
+use crate::verdict::{Failure, held, met};
+
+pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
+    let setup = Setup { descriptors: Some(DESCRIPTORS), ..Setup::default() };
+    let stage = Stage::start(rig, setup)?;
+    stage.process()?;
+    let first = stage.pair()?;
+    // One that is refused at once was told, which is right too.
+    let herd: Vec<_> = (0..CLIENTS).filter_map(|_| stage.knock().ok()).collect();
+    pause(SETTLE);
+    let cpu = stage.cpu_during(Duration::from_secs(1))?;
+    let first = first.ping().map_err(|failure| failure.at("who was there before them"))?;
+    for knock in herd {
+        stage.abandon(knock);
+    }
+
+    let begun = Instant::now();
+    let knock = stage.knock().map_err(met("a client after them could not connect"))?;
+    let after = match stage.outcome(knock, SERVED_AT_LAST) {
+        Outcome::Served(_) => begun.elapsed(),
+        Outcome::Ended(end) => return Err(format!("a client after them saw {end}").into()),
+    };
+    held(
+        cpu < rig.effort.limit(IDLE) && after < rig.effort.limit(SOON),
+        format!(
+            "{cpu:.1?} of CPU in a second without descriptors, a ping in {first:.1?}; a client \
+             served {after:.1?} after they were free",
+        ),
+    )
+}
+
+const DESCRIPTORS: u32 = 64;
+
+const CLIENTS: usize = 200;
+
+/// So that those who can be served are.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// 5 %.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// The 100 ms that an accept may pause, and half as much for the dead clients in the queue.
+const SOON: Duration = Duration::from_millis(150);
+
+const SERVED_AT_LAST: Duration = Duration::from_secs(5);

@@ -1,0 +1,80 @@
+//! Small messages beside bulk, on a proxy of one thread.
+//!
+//! Bulk that is moved as long as there is some keeps everyone else of the thread waiting. What
+//! the machine itself costs is measured in the same moments, over a connection without a proxy.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::pair::{Direction, Pair, read};
+use crate::pattern::Pattern;
+use crate::rig::Rig;
+use crate::stage::{Setup, Stage};
+use crate::trap::latency::percentile;
+use crate::verdict::{Failure, held, met};
+
+pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
+    let stage = Stage::start(rig, Setup { threads: Some(1), ..Setup::default() })?;
+    let proxied = stage.pair()?;
+    let direct = without_proxy().map_err(met("no connection without a proxy"))?;
+    let bulk = (0..BULK).map(|_| stage.pair()).collect::<Result<Vec<_>, Failure>>()?;
+    let over = AtomicBool::new(false);
+    let (mut through, mut beside) = thread::scope(|scope| {
+        for (index, pair) in bulk.iter().enumerate() {
+            let (from, to) = pair.ends(Direction::BOTH[index % 2]);
+            scope.spawn(|| pour(from, &over));
+            scope.spawn(|| drain(to, &over));
+        }
+        let pinged = ping(rig, &proxied, &direct);
+        over.store(true, Ordering::Relaxed);
+        pinged
+    })?;
+    let (p99, machine) = (percentile(&mut through, 99), percentile(&mut beside, 99));
+    let limit = rig.effort.limit(LIMIT).max(machine * 4);
+    held(
+        p99 < limit,
+        format!("p99 {p99:.1?} beside {BULK} bulk connections, without the proxy {machine:.1?}"),
+    )
+}
+
+fn ping(rig: &Rig, proxied: &Pair, direct: &Pair) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
+    (0..rig.effort.rounds(300, 1500)).map(|_| Ok((proxied.ping()?, direct.ping()?))).collect()
+}
+
+fn without_proxy() -> std::io::Result<Pair> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (backend, _client) = listener.accept()?;
+    client.set_nodelay(true)?;
+    backend.set_nodelay(true)?;
+    Ok(Pair { client, backend })
+}
+
+/// Sends until it is over, or the proxy ends it: that the pings say.
+fn pour(mut to: &TcpStream, over: &AtomicBool) {
+    use std::io::Write;
+    let pattern = Pattern::new(4);
+    let mut sent = 0;
+    let timeout = to.set_write_timeout(Some(LOOK));
+    while timeout.is_ok() && !over.load(Ordering::Relaxed) {
+        // A timeout is a look whether it is over.
+        sent += to.write(pattern.from(sent, usize::MAX)).unwrap_or_default();
+    }
+}
+
+fn drain(from: &TcpStream, over: &AtomicBool) {
+    let mut buffer = vec![0; 256 * 1024];
+    while !over.load(Ordering::Relaxed) {
+        if read(from, &mut buffer, LOOK) == Err(crate::pair::End::Fin) {
+            return;
+        }
+    }
+}
+
+const BULK: usize = 4;
+
+const LIMIT: Duration = Duration::from_millis(5);
+
+const LOOK: Duration = Duration::from_millis(200);
