@@ -186,11 +186,13 @@ impl Reception {
         while let Ok(ready) = self.wait(&nameless) {
             match self.order.load(Ordering::Relaxed) {
                 END => return,
-                ACCEPT => while let Ok((stream, _proxy)) = self.listener.accept() {
-                    if stream.set_nonblocking(true).is_ok() {
-                        nameless.push(Nameless { stream, said: Vec::new() });
+                ACCEPT => {
+                    while let Ok((stream, _proxy)) = self.listener.accept() {
+                        if stream.set_nonblocking(true).is_ok() {
+                            nameless.push(Nameless { stream, said: Vec::new() });
+                        }
                     }
-                },
+                }
                 // PAUSE
                 _ => (),
             }

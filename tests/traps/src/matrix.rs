@@ -101,7 +101,11 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(
             lines,
-            ["| trap | one | two | three |", "|---|---|---|---|", "| mixing | holds | **does not** | - |"]
+            [
+                "| trap | one | two | three |",
+                "|---|---|---|---|",
+                "| mixing | holds | **does not** | - |"
+            ]
         );
     }
 }

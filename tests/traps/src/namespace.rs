@@ -38,10 +38,8 @@ pub(crate) fn set(key: &str, value: &str) -> Result<(), NotChecked> {
 pub(crate) fn make_packets_small() -> Result<(), NotChecked> {
     let words = "link set dev lo mtu 1500 gso_max_size 1500 gso_max_segs 1";
     let made = |error| NotChecked::conditions("make packets small")(error);
-    let output = Command::new("ip")
-        .args(words.split(' '))
-        .output()
-        .map_err(|error| made(error.into()))?;
+    let output =
+        Command::new("ip").args(words.split(' ')).output().map_err(|error| made(error.into()))?;
     if output.status.success() {
         return Ok(());
     }

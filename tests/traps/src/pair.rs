@@ -203,11 +203,7 @@ pub(crate) fn read(
 }
 
 /// Fills `buffer`.
-pub(crate) fn read_exact(
-    from: &TcpStream,
-    buffer: &mut [u8],
-    within: Duration,
-) -> Result<(), End> {
+pub(crate) fn read_exact(from: &TcpStream, buffer: &mut [u8], within: Duration) -> Result<(), End> {
     let until = Instant::now() + within;
     let mut filled = 0;
     while filled < buffer.len() {

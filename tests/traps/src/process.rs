@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
 /// Why a proxy does not run.
@@ -45,7 +46,7 @@ pub enum StartError {
     },
 }
 
-/// A running process; killed when dropped.
+/// A running process with its children; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -59,7 +60,8 @@ impl Process {
     pub(crate) fn spawn(mut command: Command, directory: TempDir) -> io::Result<Self> {
         let log = File::create(log(&directory))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn()?;
+        // A group of its own, so that its children end with it.
+        let child = command.process_group(0).spawn()?;
         let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         Ok(Self { child, handle, directory })
     }
@@ -67,18 +69,34 @@ impl Process {
     /// The CPU that its threads have used. One that ended meanwhile takes its own with it.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread that ends between the two calls.
-            let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            let on_cpu = stat.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
-            nanoseconds += on_cpu.ok_or_else(|| io::Error::other("schedstat has no figure"))?;
+        for pid in self.pids()? {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                // A thread that ends between the two calls.
+                let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+                let on_cpu =
+                    stat.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
+                nanoseconds += on_cpu.ok_or_else(|| io::Error::other("schedstat has no figure"))?;
+            }
         }
         Ok(Duration::from_nanos(nanoseconds))
     }
 
+    /// It and its children. No kind here has grandchildren.
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        let own = self.child.id();
+        // Only the thread that starts as the process has children, in every kind here.
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        Ok(children.chain([own]).collect())
+    }
+
     /// Bytes of user memory: what it wrote to, and no file or socket buffer.
     pub(crate) fn user_memory(&self) -> io::Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        self.pids()?.into_iter().map(Self::user_memory_of).sum()
+    }
+
+    fn user_memory_of(pid: u32) -> io::Result<u64> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let anonymous = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
         let kib = anonymous.and_then(|figure| figure.trim().strip_suffix(" kB"));
         kib.and_then(|kib| kib.trim().parse::<u64>().ok())
@@ -108,8 +126,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
+        // It may have ended by itself, its children not. Until it is awaited the number is its.
+        kill_process_group(Pid::from_child(&self.child), Signal::KILL).unwrap_or_default();
         drop(self.child.wait());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -95,9 +95,10 @@ impl Stage {
         };
         let command = kind.command(&site).map_err(prepare)?;
         let process = match command {
-            Some(command) => Some(spawn(&setup, &command, directory).map_err(|source| {
-                StartError::Run { kind: rig.kind.to_string(), source }
-            })?),
+            Some(command) => Some(
+                spawn(&setup, &command, directory)
+                    .map_err(|source| StartError::Run { kind: rig.kind.to_string(), source })?,
+            ),
             None => None,
         };
         let listen = if process.is_some() { listen } else { addresses[0] };
@@ -157,7 +158,7 @@ impl Stage {
         let until = Instant::now() + within;
         let Knock { client, tag } = knock;
         loop {
-            if let Some(backend) = self.arrivals.take(tag, AGAIN) {
+            if let Some(backend) = self.arrivals.take(tag, LOOK) {
                 return Outcome::Served(Pair { client, backend });
             }
             // Nobody has said anything to it, so what it reads is an end.
@@ -242,6 +243,7 @@ fn spawn(setup: &Setup, program: &Command, directory: TempDir) -> io::Result<Pro
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if let Some(user) = setup.user {
+        chown(directory.path(), Some(user), Some(user))?;
         command.args(["--reuid", &user.to_string(), "--regid", &user.to_string()]);
         command.arg("--clear-groups");
     }
@@ -283,5 +285,9 @@ const START: Duration = Duration::from_secs(20);
 /// Longest wait for what becomes of one of the first clients.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// How often it is looked for what has no event to wait for together with another.
+/// How long one of the two events is waited for that may come to a client: it has a backend, or it
+/// is ended.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Time between two tries while a proxy starts.
 const AGAIN: Duration = Duration::from_millis(10);

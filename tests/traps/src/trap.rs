@@ -142,7 +142,9 @@ impl Trap {
             Self::SilentBackend => "a backend that does not answer costs no client more than a try",
             Self::LateBackend => "a backend that accepts late serves all the same",
             Self::Descriptors => "without descriptors it neither spins nor sleeps",
-            Self::LocalPorts => "without a local port a client is told, and served once there is one",
+            Self::LocalPorts => {
+                "without a local port a client is told, and served once there is one"
+            }
             Self::Shutdown => "during a graceful shutdown each client is served or told",
         }
     }

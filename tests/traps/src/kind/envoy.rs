@@ -24,9 +24,8 @@ impl Envoy {
             .iter()
             .map(|backend| format!("          - endpoint: {{address: {}}}\n", address(backend)))
             .collect();
-        let config = CONFIG
-            .replace("{address}", &address(&site.listen))
-            .replace("{endpoints}", &endpoints);
+        let config =
+            CONFIG.replace("{address}", &address(&site.listen)).replace("{endpoints}", &endpoints);
         let path = site.write("envoy.yaml", &config)?;
         let mut command = Command::new(&self.binary);
         command

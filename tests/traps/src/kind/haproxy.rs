@@ -30,10 +30,8 @@ impl Haproxy {
     fn config(self, site: &Site<'_>) -> Result<String, fmt::Error> {
         let mut config = String::from("global\n");
         writeln!(config, "  nbthread {}", site.threads.unwrap_or(2))?;
-        if !site.few_descriptors {
-            // Pipes count in its limit of descriptors, so it must be said how many it needs.
-            config += "  maxconn 4000\n";
-        }
+        // Pipes and listeners count in its limit of descriptors, which must be enough for all.
+        writeln!(config, "  maxconn {}", if site.few_descriptors { 16 } else { 4000 })?;
         if self.splice {
             config += "  tune.pipesize 262144\n";
         }

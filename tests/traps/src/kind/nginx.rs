@@ -26,7 +26,10 @@ impl Nginx {
         // A module in Debian, built in elsewhere.
         let is_module = Path::new(MODULE).exists();
         let config = CONFIG
-            .replace("{module}", &if is_module { format!("load_module {MODULE};") } else { String::new() })
+            .replace(
+                "{module}",
+                &if is_module { format!("load_module {MODULE};") } else { String::new() },
+            )
             .replace("{directory}", &site.directory.display().to_string())
             .replace("{backends}", &backends.collect::<String>())
             .replace("{half_close}", if self.half_close { "on" } else { "off" });
@@ -42,7 +45,7 @@ const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 const CONFIG: &str = "{module}
 daemon off;
-master_process off;
+worker_processes 1;
 pid {directory}/pid;
 error_log stderr warn;
 events {

@@ -41,10 +41,7 @@ pub(super) fn none(rig: &Rig) -> Result<String, Failure> {
         },
     };
     let took = begun.elapsed();
-    held(
-        end != End::Silence && took < rig.effort.limit(AT_ONCE),
-        format!("{end} after {took:.1?}"),
-    )
+    held(end != End::Silence && took < rig.effort.limit(AT_ONCE), format!("{end} after {took:.1?}"))
 }
 
 pub(super) fn late(rig: &Rig) -> Result<String, Failure> {

@@ -40,7 +40,9 @@ fn bytes_and_fin(rig: &Rig, stage: &Stage, direction: Direction) -> Result<Durat
     finish(to)?;
     match crate::pair::end(from, soon)? {
         End::Fin => Ok(begun.elapsed()),
-        end => Err(format!("{end} where the other direction ended, after bytes {direction}").into()),
+        end => {
+            Err(format!("{end} where the other direction ended, after bytes {direction}").into())
+        }
     }
 }
 

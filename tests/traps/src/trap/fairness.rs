@@ -3,12 +3,15 @@
 //! Bulk that is moved as long as there is some keeps everyone else of the thread waiting. What
 //! the machine itself costs is measured in the same moments, over a connection without a proxy.
 
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::pair::{Direction, Pair, read};
+use rustix::process::setpriority_process;
+
+use crate::pair::{Direction, End, Pair, read};
 use crate::pattern::Pattern;
 use crate::rig::Rig;
 use crate::stage::{Setup, Stage};
@@ -39,7 +42,11 @@ pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
     )
 }
 
-fn ping(rig: &Rig, proxied: &Pair, direct: &Pair) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
+fn ping(
+    rig: &Rig,
+    proxied: &Pair,
+    direct: &Pair,
+) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
     (0..rig.effort.rounds(300, 1500)).map(|_| Ok((proxied.ping()?, direct.ping()?))).collect()
 }
 
@@ -54,7 +61,7 @@ fn without_proxy() -> std::io::Result<Pair> {
 
 /// Sends until it is over, or the proxy ends it: that the pings say.
 fn pour(mut to: &TcpStream, over: &AtomicBool) {
-    use std::io::Write;
+    step_back();
     let pattern = Pattern::new(4);
     let mut sent = 0;
     let timeout = to.set_write_timeout(Some(LOOK));
@@ -65,12 +72,19 @@ fn pour(mut to: &TcpStream, over: &AtomicBool) {
 }
 
 fn drain(from: &TcpStream, over: &AtomicBool) {
+    step_back();
     let mut buffer = vec![0; 256 * 1024];
     while !over.load(Ordering::Relaxed) {
-        if read(from, &mut buffer, LOOK) == Err(crate::pair::End::Fin) {
+        if read(from, &mut buffer, LOOK) == Err(End::Fin) {
             return;
         }
     }
+}
+
+/// Bulk takes only the CPU that the proxy does not want: else the pings would wait for it.
+fn step_back() {
+    // A thread of its own, so none else's. Refused, it is only less quiet.
+    setpriority_process(None, 19).unwrap_or_default();
 }
 
 const BULK: usize = 4;

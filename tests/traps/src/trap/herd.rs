@@ -20,8 +20,7 @@ pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
     let over = AtomicBool::new(false);
     let (mut there, mut come) = (Counts::default(), Counts::default());
     thread::scope(|scope| {
-        let herd: Vec<_> =
-            (0..HERD).map(|_| scope.spawn(|| come_and_go(&stage, &over))).collect();
+        let herd: Vec<_> = (0..HERD).map(|_| scope.spawn(|| come_and_go(&stage, &over))).collect();
         pause(BEFORE);
         let signalled = stage.process().map_err(Failure::from).and_then(|process| {
             process.signal(signal).map_err(met("it was gone before it was told"))
@@ -45,7 +44,9 @@ pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
     }
     let exit = stage.process_mut()?.wait_exit(LIMIT);
     let Some(status) = exit.map_err(met("its end is not known"))? else {
-        return Err(format!("it does not end: of those there {there}; of those who came {come}").into());
+        return Err(
+            format!("it does not end: of those there {there}; of those who came {come}").into()
+        );
     };
     Ok(format!("of those there {there}; of those who came {come}; then {status}"))
 }

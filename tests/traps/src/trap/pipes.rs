@@ -25,16 +25,13 @@ pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
         let (end, ends) = mpsc::sync_channel::<()>(1);
         // Only this thread becomes that user; who accounts for a pipe is who made it.
         scope.spawn(move || {
-            // Who is told waits for it.
-            match use_up() {
-                Ok((pipes, size)) => {
-                    drop(tell.send(Ok(size)));
-                    // The channel closes when the check is over.
-                    drop(ends.recv());
-                    drop(pipes);
-                }
-                Err(error) => drop(tell.send(Err(error))),
+            let (pipes, size) = use_up()
+                .map_or_else(|error| (Vec::new(), Err(error)), |(pipes, size)| (pipes, Ok(size)));
+            // Who is told waits for it; the other channel closes when the check is over.
+            if tell.send(size).is_ok() {
+                ends.iter().for_each(drop);
             }
+            drop(pipes);
         });
         let size = told.recv().unwrap_or(Err(Errno::IO)).map_err(made)?;
         let checked = with_tiny_pipes(rig);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::pair::{Direction, End, end, finish, receive, is_timeout};
+use crate::pair::{Direction, End, end, finish, is_timeout, receive};
 use crate::pattern::Pattern;
 use crate::rig::Rig;
 use crate::stage::{Setup, Stage};

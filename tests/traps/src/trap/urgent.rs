@@ -30,11 +30,11 @@ fn one(rig: &Rig, stage: &Stage, direction: Direction) -> Result<String, Failure
     let pair = stage.pair()?;
     pair.transfer(direction, &Pattern::new(1), BULK)?;
     let (mut from, to) = pair.ends(direction);
+    let begun = Instant::now();
     let urgent = SockRef::from(from).send_out_of_band(b"!");
     urgent.map_err(met("the urgent byte was not sent"))?;
     from.write_all(TAIL).map_err(met("the tail was not sent"))?;
 
-    let begun = Instant::now();
     let mut heard = Vec::new();
     let mut buffer = [0; 64];
     let arrived = loop {
