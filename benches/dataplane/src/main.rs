@@ -16,6 +16,7 @@ mod backend;
 mod child;
 mod cpu;
 mod failed;
+mod figure;
 mod generator;
 mod header;
 mod load;
@@ -26,11 +27,16 @@ mod noise;
 mod number;
 mod order;
 mod pause;
+mod picture;
 mod proxy;
 mod reactor;
+mod report;
+mod signals;
 mod stage;
 mod statistics;
 mod syscalls;
+mod table;
+mod target;
 mod wire;
 
 use std::io::Write;
@@ -66,13 +72,11 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<(), Failed> {
     let namespace = Namespace::enter()?;
+    signals::watch(namespace.name().to_owned())?;
     let results = measure::run(namespace, options, &mut std::io::stderr())?;
-    for sample in &results.samples {
-        say(&format!("{:15} {:15} {:10.3} {:8.3} {:8.1?} foreign {:.3} gen {:.2} back {:.2} prox {:.2}\n", sample.load, sample.proxy, sample.rate, sample.cpu, sample.seen.latency.map(|l|(l.p50, l.p99)), sample.foreign, sample.seen.spent.generator/sample.seen.seconds, sample.seen.spent.backend/sample.seen.seconds, sample.seen.spent.proxy/sample.seen.seconds))?;
-    }
-    say(&format!("{:?}\n", results.idle))?;
-    for (p, c) in &results.calls { for (k, c) in c { say(&format!("{p} {k} {} {:?}\n", number::float(c.calls.values().sum()) / number::float(c.count), c))?; } }
-    Ok(())
+    say(&report::text(&results, options))?;
+    let path = report::write(&results, options)?;
+    say(&format!("\nAll samples: {}\n", path.display()))
 }
 
 fn serve(address: &str) -> Result<(), Failed> {

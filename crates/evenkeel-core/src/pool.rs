@@ -73,8 +73,7 @@ impl Pool {
     /// An empty pool with its one writer.
     pub fn new() -> (PoolWriter, Self) {
         let (tell, changed) = watch::channel(());
-        let pool =
-            Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())), changed };
+        let pool = Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())), changed };
         (PoolWriter { pool: pool.clone(), tell }, pool)
     }
 

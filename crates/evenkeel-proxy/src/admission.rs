@@ -34,7 +34,11 @@ impl Admission {
         None
     }
 
-    pub(crate) fn admit(self: &Arc<Self>, _client: IpAddr, _now: Instant) -> Result<Permit, Refused> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        _client: IpAddr,
+        _now: Instant,
+    ) -> Result<Permit, Refused> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Limit);

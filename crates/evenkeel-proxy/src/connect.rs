@@ -57,15 +57,22 @@ impl AttemptError {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Timeout { .. } => "timeout",
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::ConnectionRefused => "refused",
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
-                // Every local port towards it is in use, or in TIME_WAIT.
-                io::ErrorKind::AddrNotAvailable => "no_ports",
-                _ => "other",
-            },
+            Self::Io { source, .. } => reason_of(source.kind()),
             Self::Reset { .. } => "reset",
         }
+    }
+}
+
+fn reason_of(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::ConnectionRefused {
+        "refused"
+    } else if matches!(kind, io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) {
+        "unreachable"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        // Every local port towards it is in use, or in TIME_WAIT.
+        "no_ports"
+    } else {
+        "other"
     }
 }
 

@@ -77,7 +77,8 @@ impl DataPlane {
                 mailbox.order(order);
             }
         };
-        for (step, order_of_it) in [(shutdown.drain, Order::DRAIN), (shutdown.abort, Order::ABORT)] {
+        for (step, order_of_it) in [(shutdown.drain, Order::DRAIN), (shutdown.abort, Order::ABORT)]
+        {
             tokio::select! {
                 _ended = &mut end => return,
                 () = step.cancelled() => order(order_of_it),

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_core::endpoint::Endpoint;
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    histogram,
+};
 
 use crate::account::{Ended, Sums};
 use crate::admission::Refused;

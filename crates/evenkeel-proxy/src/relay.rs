@@ -97,6 +97,7 @@ enum Stage {
 
 /// What the poller says of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as in epoll_ctl(2)")]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
@@ -117,6 +118,7 @@ impl Readiness {
 
 /// One direction.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each changes by itself")]
 pub(crate) struct Direction {
     /// Bytes that the destination has been given.
     moved: u64,
@@ -413,14 +415,13 @@ impl Relay {
             Way::ToBackend => (&mut self.to_backend, &self.to_client),
             Way::ToClient => (&mut self.to_client, &self.to_backend),
         };
-        match this.want(quota) {
-            Want::CloseWrite if other.is_ended() => {
-                // Both will be closed now, which says the same.
-                this.stage = Stage::Ended;
-                Want::Nothing
-            }
-            want => want,
+        let want = this.want(quota);
+        if want == Want::CloseWrite && other.is_ended() {
+            // Both will be closed now, which says the same.
+            this.stage = Stage::Ended;
+            return Want::Nothing;
         }
+        want
     }
 
     /// What came of `want` in one direction.

@@ -38,9 +38,9 @@ use crate::balancer::Balancer;
 use crate::connection::{Connection, Ran, Tools};
 use crate::listener::{Listener, Trouble};
 use crate::metrics::Rejected;
+use crate::relay::Side;
 use crate::relay::drive::Mover;
 use crate::relay::pipes::{Budget, Pipes};
-use crate::relay::Side;
 use crate::socket;
 
 /// Clients that are accepted in one turn: then those that are connected have theirs.
@@ -222,11 +222,7 @@ impl DataThread {
     }
 
     /// Waits, and marks what is ready. True if there is mail.
-    fn wait(
-        &mut self,
-        events: &mut Vec<Event>,
-        timeout: Option<Duration>,
-    ) -> Result<bool, Errno> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<bool, Errno> {
         let Self { poller, connections, listeners, ready, .. } = self;
         let mut has_mail = false;
         poller.wait(events, timeout, |token, readiness| match token {

@@ -52,7 +52,7 @@ fn carry_out(args: &Args) -> anyhow::Result<Exit> {
         Command::Status(status) => small()?.block_on(status::run(status, out)),
         Command::Events(events) => small()?.block_on(events::run(events, out)),
         Command::Probe(probe) => small()?.block_on(probe::run(probe, out)),
-        Command::Demo(demo) => large()?.block_on(demo::run(demo, out)),
+        Command::Demo(demo) => control()?.block_on(demo::run(demo, out)),
         Command::Healthcheck(admin) => small()?.block_on(healthcheck::run(*admin)),
         Command::Completion { shell } => {
             // By way of memory, since it panics where it cannot write.
@@ -70,9 +70,14 @@ fn small() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// A runtime with a thread a CPU.
-fn large() -> io::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().thread_name("evenkeel").build()
+/// The runtime of what decides: probes, discovery, admin. Bytes move on threads of their own, so
+/// two are enough, and one that computes delays nobody's probe.
+fn control() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .thread_name("evenkeel-control")
+        .build()
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -190,10 +190,14 @@ pub(crate) fn read(
     buffer: &mut [u8],
     within: Duration,
 ) -> Result<usize, End> {
-    let of = |error: io::Error| match error.kind() {
-        io::ErrorKind::ConnectionReset => End::Reset,
-        _ if is_timeout(&error) => End::Silence,
-        kind => End::Error(kind),
+    let of = |error: io::Error| {
+        if is_timeout(&error) {
+            End::Silence
+        } else if error.kind() == io::ErrorKind::ConnectionReset {
+            End::Reset
+        } else {
+            End::Error(error.kind())
+        }
     };
     from.set_read_timeout(Some(within.max(SHORTEST))).map_err(of)?;
     match from.read(buffer).map_err(of)? {

@@ -141,16 +141,7 @@ impl Stage {
 
     /// Connects and says a tag, without waiting for what becomes of it.
     pub(crate) fn knock(&self) -> io::Result<Knock> {
-        self.introduce(TcpStream::connect_timeout(&self.listen, LIMIT)?, &[])
-    }
-
-    /// Says a tag and something more over a connection to [`Stage::listen`], in one segment.
-    pub(crate) fn introduce(&self, mut client: TcpStream, more: &[u8]) -> io::Result<Knock> {
-        client.set_nodelay(true)?;
-        client.set_write_timeout(Some(LIMIT))?;
-        let tag = new_tag();
-        client.write_all(&[&tag[..], more].concat())?;
-        Ok(Knock { client, tag })
+        Knock::say(TcpStream::connect_timeout(&self.listen, LIMIT)?, &[])
     }
 
     /// Waits until the client is served or ended.
@@ -214,6 +205,17 @@ impl Stage {
     pub(crate) fn user_memory(&self) -> Result<u64, Failure> {
         let Some(process) = &self.process else { return Ok(0) };
         process.user_memory().map_err(|error| format!("its memory is not known: {error}").into())
+    }
+}
+
+impl Knock {
+    /// Says a tag and `more` over a connection to [`Stage::listen`], in one segment.
+    pub(crate) fn say(mut client: TcpStream, more: &[u8]) -> io::Result<Self> {
+        client.set_nodelay(true)?;
+        client.set_write_timeout(Some(LIMIT))?;
+        let tag = new_tag();
+        client.write_all(&[&tag[..], more].concat())?;
+        Ok(Self { client, tag })
     }
 }
 

@@ -53,9 +53,7 @@ impl Budget {
         // May we go beyond what a user may have?
         let privileged = capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
-        let copied = |reason: &'static str| {
-            metrics::counter!("evenkeel_splice_fallbacks_total", "reason" => reason)
-        };
+        let copied = |reason: &'static str| metrics::counter!("evenkeel_splice_fallbacks_total", "reason" => reason);
         Arc::new(Self {
             size: if privileged { PRIVILEGED } else { UNPRIVILEGED },
             left: AtomicUsize::new(BUDGET),
@@ -67,9 +65,9 @@ impl Budget {
     }
 
     fn reserve(&self) -> bool {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            left.checked_sub(self.size)
-        });
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(self.size));
         taken.is_ok()
     }
 

@@ -136,11 +136,8 @@ impl Poller {
             Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
         });
         events.clear();
-        let waited = epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(events),
-            timeout.as_ref(),
-        );
+        let waited =
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref());
         match waited {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(()),

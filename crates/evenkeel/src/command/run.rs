@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, run: &RunArgs) -> anyhow::Result<Exit> {
         tracing::warn!("{}", warning.0);
     }
     raise_descriptor_limit(&config);
-    super::large()?.block_on(balance(config, hash, pod))
+    super::control()?.block_on(balance(config, hash, pod))
 }
 
 async fn balance(config: Config, hash: String, pod: PodEnvironment) -> anyhow::Result<Exit> {

@@ -1,6 +1,7 @@
 //! Envoy's TCP proxy.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,15 +16,12 @@ pub struct Envoy {
 
 impl Envoy {
     pub(crate) fn command(&self, site: &Site<'_>) -> io::Result<Command> {
-        let address = |address: &std::net::SocketAddr| {
+        let address = |address: &SocketAddr| {
             let (ip, port) = (address.ip(), address.port());
             format!("{{socket_address: {{address: \"{ip}\", port_value: {port}}}}}")
         };
-        let endpoints: String = site
-            .backends
-            .iter()
-            .map(|backend| format!("          - endpoint: {{address: {}}}\n", address(backend)))
-            .collect();
+        let endpoint = |backend| format!("\n        - endpoint: {{address: {}}}", address(backend));
+        let endpoints: String = site.backends.iter().map(endpoint).collect::<Vec<_>>().concat();
         let config =
             CONFIG.replace("{address}", &address(&site.listen)).replace("{endpoints}", &endpoints);
         let path = site.write("envoy.yaml", &config)?;
@@ -62,5 +60,5 @@ const CONFIG: &str = r#"static_resources:
     load_assignment:
       cluster_name: trap
       endpoints:
-      - lb_endpoints:
-{endpoints}"#;
+      - lb_endpoints:{endpoints}
+"#;

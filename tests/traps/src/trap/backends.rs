@@ -35,7 +35,7 @@ pub(super) fn none(rig: &Rig) -> Result<String, Failure> {
     // A proxy that is none refuses itself.
     let end = match stage.knock() {
         Err(_refused) => End::Reset,
-        Ok(knock) => match stage.outcome(knock, rig.effort.limit(NOBODY)) {
+        Ok(knock) => match stage.outcome(knock, rig.effort.limit(AT_ONCE).max(TOLD_AT_LAST)) {
             Outcome::Served(_) => return Err("served by nobody".to_owned().into()),
             Outcome::Ended(end) => end,
         },
@@ -93,7 +93,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// The two seconds of every kind's config, and one more.
 const ONE_TRY: Duration = Duration::from_secs(3);
 
-/// For how long it is looked when a client is told.
-const NOBODY: Duration = Duration::from_secs(8);
+/// For how long it is looked when a client is told, if not at once.
+const TOLD_AT_LAST: Duration = Duration::from_secs(4);
 
 const LATE: Duration = Duration::from_millis(300);

@@ -4,13 +4,14 @@
 //! told already.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::pair::{Direction, End, finish, read_exact, reset};
+use crate::pair::{Direction, End, LIMIT, end, finish, read, read_exact, reset};
 use crate::rig::Rig;
-use crate::stage::{Outcome, Setup, Stage};
+use crate::stage::{Knock, Outcome, Setup, Stage};
 use crate::verdict::{Failure, met};
 
 pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
@@ -38,12 +39,9 @@ fn bytes_and_fin(rig: &Rig, stage: &Stage, direction: Direction) -> Result<Durat
     let soon = rig.effort.limit(SOON);
     whole(to, soon, direction)?;
     finish(to)?;
-    match crate::pair::end(from, soon)? {
-        End::Fin => Ok(begun.elapsed()),
-        end => {
-            Err(format!("{end} where the other direction ended, after bytes {direction}").into())
-        }
-    }
+    let last = end(from, soon)?;
+    let observed = || format!("{last} where the other direction ended, after bytes {direction}");
+    if last == End::Fin { Ok(begun.elapsed()) } else { Err(observed().into()) }
 }
 
 /// The bytes may be lost with a reset, the end may not.
@@ -54,7 +52,7 @@ fn bytes_and_reset(rig: &Rig, stage: &Stage, direction: Direction) -> Result<Dur
     reset(from)?;
     let mut buffer = [0; 64];
     loop {
-        match crate::pair::read(&to, &mut buffer, rig.effort.limit(SOON)) {
+        match read(&to, &mut buffer, rig.effort.limit(SOON)) {
             Ok(_) => (),
             Err(End::Silence) => {
                 return Err(format!("silence after bytes and a reset {direction}").into());
@@ -67,9 +65,9 @@ fn bytes_and_reset(rig: &Rig, stage: &Stage, direction: Direction) -> Result<Dur
 /// A client that says everything before it has a backend.
 fn all_at_once(rig: &Rig, stage: &Stage) -> Result<Duration, Failure> {
     let begun = Instant::now();
-    let client = std::net::TcpStream::connect_timeout(&stage.listen(), crate::pair::LIMIT);
+    let client = TcpStream::connect_timeout(&stage.listen(), LIMIT);
     let client = client.map_err(met("a client could not connect"))?;
-    let knock = stage.introduce(client, BYTES).map_err(met("the bytes were not sent"))?;
+    let knock = Knock::say(client, BYTES).map_err(met("the bytes were not sent"))?;
     finish(&knock.client)?;
     let soon = rig.effort.limit(SOON);
     match stage.outcome(knock, soon) {
@@ -81,17 +79,15 @@ fn all_at_once(rig: &Rig, stage: &Stage) -> Result<Duration, Failure> {
     }
 }
 
-fn whole(to: &std::net::TcpStream, soon: Duration, direction: Direction) -> Result<(), Failure> {
+fn whole(to: &TcpStream, soon: Duration, direction: Direction) -> Result<(), Failure> {
     let mut arrived = vec![0; BYTES.len()];
-    let read = read_exact(to, &mut arrived, soon);
-    read.map_err(|end| format!("{end} instead of the bytes {direction}"))?;
+    let filled = read_exact(to, &mut arrived, soon);
+    filled.map_err(|end| format!("{end} instead of the bytes {direction}"))?;
     if arrived != BYTES {
         return Err(format!("other bytes arrived {direction}").into());
     }
-    match crate::pair::end(to, soon)? {
-        End::Fin => Ok(()),
-        end => Err(format!("{end} instead of FIN {direction}").into()),
-    }
+    let last = end(to, soon)?;
+    if last == End::Fin { Ok(()) } else { Err(format!("{last} instead of FIN {direction}").into()) }
 }
 
 const BYTES: &[u8] = b"the bytes before the end";

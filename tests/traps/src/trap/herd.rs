@@ -42,7 +42,7 @@ pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
     if there.hung + come.hung > 0 {
         return Err(format!("of those there {there}; of those who came {come}").into());
     }
-    let exit = stage.process_mut()?.wait_exit(LIMIT);
+    let exit = stage.process_mut()?.wait_exit(ENDS);
     let Some(status) = exit.map_err(met("its end is not known"))? else {
         return Err(
             format!("it does not end: of those there {there}; of those who came {come}").into()
@@ -116,5 +116,8 @@ const BEFORE: Duration = Duration::from_millis(200);
 
 /// Longer than evenkeel's `drainTimeout` here.
 const AFTER: Duration = Duration::from_millis(4500);
+
+/// Nobody is connected any more.
+const ENDS: Duration = Duration::from_secs(5);
 
 const BETWEEN: Duration = Duration::from_millis(2);

@@ -47,13 +47,14 @@ fn one(stage: &Stage, round: usize) -> Result<(), Failure> {
     thread::scope(|scope| {
         let sent = scope.spawn(|| send(&from, &pattern, 0, CHECKED));
         let received = receive(&to, &pattern, 0, CHECKED);
-        received.and(sent.join().expect("it only sends"))
+        let sent = sent.join().expect("it only sends");
+        received.and(sent)
     })?;
     fill(&from, &pattern)?;
     match round / LANES / 2 % 3 {
         0 => reset(from),
         1 => reset(to),
-        _both => reset(to).and(reset(from)),
+        _both => reset(to).and_then(|()| reset(from)),
     }
 }
 

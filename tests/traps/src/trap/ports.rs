@@ -68,7 +68,7 @@ fn knock_from(stage: &Stage, port: u16) -> io::Result<Knock> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     socket.connect_timeout(&stage.listen().into(), LIMIT)?;
-    stage.introduce(socket.into(), &[])
+    Knock::say(socket.into(), &[])
 }
 
 const RANGE: &str = "20000 20099";

@@ -1,0 +1,156 @@
+//! The result as a picture: a group of horizontal bars a figure, evenkeel beside its peers.
+
+use std::fmt::Write;
+
+use crate::figure::{Better, Figure};
+use crate::proxy::Proxy;
+use crate::table::plain;
+
+/// Draws the figures that a reader asks for first. Its colours follow the reader's.
+pub(crate) fn draw(figures: &[Figure]) -> String {
+    let groups: Vec<Group> = SHOWN
+        .iter()
+        .filter_map(|(id, title)| {
+            let figure = figures.iter().find(|figure| figure.id == *id)?;
+            Group::new(title, figure)
+        })
+        .collect();
+    let rows: usize = groups.iter().map(|group| group.bars.len()).sum();
+    let height = TOP + groups.len() * (TITLE + GAP) + rows * ROW;
+    let mut body = String::new();
+    let mut y = TOP;
+    for group in &groups {
+        body += &group.draw(y);
+        y += TITLE + GAP + group.bars.len() * ROW;
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
+         aria-label=\"evenkeel beside other load balancers\">\n{STYLE}{body}</svg>\n"
+    )
+}
+
+struct Group {
+    title: String,
+    unit: &'static str,
+    bars: Vec<(Proxy, f64)>,
+    longest: f64,
+}
+
+impl Group {
+    fn new(title: &str, figure: &Figure) -> Option<Self> {
+        let bars: Vec<(Proxy, f64)> = BARS
+            .iter()
+            .filter_map(|proxy| Some((*proxy, figure.of(*proxy)?)))
+            .collect();
+        let longest = bars.iter().map(|(_, value)| *value).max_by(f64::total_cmp)?;
+        let way = match figure.better {
+            Better::Less => "less is better",
+            Better::More => "more is better",
+        };
+        let title = format!("{title} ({way})");
+        (longest > 0.0).then_some(Self { title, unit: figure.unit, bars, longest })
+    }
+
+    fn draw(&self, y: usize) -> String {
+        let mut text = String::new();
+        let mut line = |line: String| {
+            // Writing to a string cannot fail.
+            writeln!(text, "{line}").unwrap_or_default();
+        };
+        line(format!("<text class=\"title\" x=\"0\" y=\"{}\">{}</text>", y + 14, self.title));
+        let mut y = y + TITLE;
+        for (proxy, value) in &self.bars {
+            let width = value / self.longest * LONGEST;
+            let class = if *proxy == Proxy::Evenkeel { "ours" } else { "peer" };
+            let middle = y + 13;
+            line(format!("<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", LEFT - 8, label(*proxy)));
+            line(format!(
+                "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{}\" width=\"{width:.1}\" height=\"12\" rx=\"2\"/>",
+                y + 3
+            ));
+            let end = LEFT_END + width;
+            line(format!("<text x=\"{end:.1}\" y=\"{middle}\">{} {}</text>", plain(*value), self.unit));
+            y += ROW;
+        }
+        text
+    }
+}
+
+fn label(proxy: Proxy) -> &'static str {
+    match proxy {
+        Proxy::Direct => "no proxy",
+        Proxy::Haproxy => "HAProxy",
+        Proxy::Evenkeel => "evenkeel",
+        Proxy::EvenkeelAgain => "evenkeel again",
+        Proxy::HaproxySplice => "HAProxy, spliced",
+        Proxy::HaproxyPinned => "HAProxy, pinned",
+        Proxy::Nginx => "nginx",
+        Proxy::Envoy => "Envoy",
+    }
+}
+
+/// What is drawn, in this order.
+const SHOWN: [(&str, &str); 8] = [
+    ("down-32.cpu", "CPU a gigabyte, 32 connections"),
+    ("down-32.rate", "Bulk, 32 connections"),
+    ("ping.cpu", "CPU a request of 128 bytes"),
+    ("ping.rate", "Requests of 128 bytes, 64 connections"),
+    ("ping.p99", "99 of 100 requests are answered within"),
+    ("connect.rate", "New connections"),
+    ("connect.cpu", "CPU a new connection"),
+    ("idle.bytes", "Memory an idle connection"),
+];
+
+const BARS: [Proxy; 5] =
+    [Proxy::Evenkeel, Proxy::Haproxy, Proxy::HaproxySplice, Proxy::Nginx, Proxy::Envoy];
+
+const WIDTH: usize = 720;
+const TOP: usize = 4;
+const TITLE: usize = 22;
+const ROW: usize = 18;
+const GAP: usize = 14;
+const LEFT: usize = 130;
+const LEFT_END: f64 = 136.0;
+const LONGEST: f64 = 470.0;
+
+const STYLE: &str = "\
+<style>
+text { font: 12px system-ui, sans-serif; fill: #424a53 }
+.title { font-weight: 600; fill: #1f2328 }
+.ours { fill: #0969da }
+.peer { fill: #afb8c1 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #9198a1 }
+  .title { fill: #f0f6fc }
+  .ours { fill: #4493f8 }
+  .peer { fill: #484f58 }
+}
+</style>
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_bar_is_the_greatest_value() {
+        let values = [(Proxy::Haproxy, vec![14.0]), (Proxy::Evenkeel, vec![7.0])];
+        let figure = Figure {
+            id: "ping.cpu".to_owned(),
+            title: String::new(),
+            unit: "us",
+            better: Better::Less,
+            values: values.into(),
+        };
+        let svg = draw(&[figure]);
+        assert!(svg.contains("class=\"peer\" x=\"130\" y=\"47\" width=\"470.0\""), "{svg}");
+        assert!(svg.contains("class=\"ours\" x=\"130\" y=\"29\" width=\"235.0\""), "{svg}");
+        assert!(svg.contains(">7.00 us</text>"), "{svg}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_drawn() {
+        assert!(!draw(&[]).contains("<rect"));
+    }
+}

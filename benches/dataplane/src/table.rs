@@ -1,0 +1,129 @@
+//! The tables for people.
+
+use crate::figure::Figure;
+use crate::proxy::Proxy;
+use crate::target::Judged;
+
+/// Ratios to HAProxy, with where they lie with a confidence of 95 %.
+pub(crate) fn ratios(figures: &[Figure], proxies: &[Proxy]) -> String {
+    let shown: Vec<Proxy> =
+        proxies.iter().copied().filter(|proxy| *proxy != Proxy::Haproxy).collect();
+    let cell = |figure: &Figure, proxy: Proxy| match figure.ratio(proxy, Proxy::Haproxy) {
+        None => "-".to_owned(),
+        Some(ratio) => match ratio.interval {
+            None => format!("{:.2}", ratio.value),
+            Some((low, high)) => format!("{:.2} [{low:.2}-{high:.2}]", ratio.value),
+        },
+    };
+    by_proxy(figures, &shown, "x HAProxy without splice", |figure| figure.title.clone(), cell)
+}
+
+/// The medians themselves.
+pub(crate) fn absolutes(figures: &[Figure], proxies: &[Proxy]) -> String {
+    let cell = |figure: &Figure, proxy: Proxy| figure.of(proxy).map_or("-".to_owned(), plain);
+    let title = |figure: &Figure| format!("{}, {}", figure.title, figure.unit);
+    by_proxy(figures, proxies, "absolute", title, cell)
+}
+
+/// All values of all samples, so that no outlier is lost in a median.
+pub(crate) fn spread(figures: &[Figure], proxies: &[Proxy]) -> String {
+    let cell = |figure: &Figure, proxy: Proxy| {
+        let values = figure.values.get(&proxy).map(Vec::as_slice).unwrap_or_default();
+        let all: Vec<String> = values.iter().map(|value| plain(*value)).collect();
+        all.join(" ")
+    };
+    let title = |figure: &Figure| format!("{}, {}", figure.title, figure.unit);
+    by_proxy(figures, proxies, "every sample", title, cell)
+}
+
+/// What must come out, and what did.
+pub(crate) fn targets(judged: &[Judged]) -> String {
+    let head = ["target", "must", "aim", "measured", "verdict"].map(str::to_owned).to_vec();
+    let rows = judged.iter().map(|judged| {
+        let (must, aim) = judged.wanted.clone();
+        let verdict = judged.verdict.word().to_owned();
+        vec![judged.title.to_owned(), must, aim, judged.measured.clone(), verdict]
+    });
+    aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}
+
+fn by_proxy(
+    figures: &[Figure],
+    proxies: &[Proxy],
+    corner: &str,
+    title: impl Fn(&Figure) -> String,
+    cell: impl Fn(&Figure, Proxy) -> String,
+) -> String {
+    let names = proxies.iter().map(|proxy| proxy.name().to_owned());
+    let head = std::iter::once(corner.to_owned()).chain(names).collect();
+    let rows = figures.iter().map(|figure| {
+        let cells = proxies.iter().map(|proxy| cell(figure, *proxy));
+        std::iter::once(title(figure)).chain(cells).collect()
+    });
+    aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}
+
+/// Three digits that count.
+pub(crate) fn plain(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Columns as wide as their widest cell, two blanks between them.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::Better;
+
+    fn figure() -> Figure {
+        Figure {
+            id: "ping.cpu".to_owned(),
+            title: "ping: CPU".to_owned(),
+            unit: "us",
+            better: Better::Less,
+            values: [(Proxy::Haproxy, vec![14.0]), (Proxy::Evenkeel, vec![7.0])].into(),
+        }
+    }
+
+    #[test]
+    fn ratios_leave_out_who_they_are_to() {
+        let text = ratios(&[figure()], &[Proxy::Haproxy, Proxy::Evenkeel, Proxy::Envoy]);
+        let expected = "\
+x HAProxy without splice  evenkeel  envoy
+ping: CPU                 0.50      -
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn absolutes_have_their_unit() {
+        let text = absolutes(&[figure()], &[Proxy::Haproxy, Proxy::Evenkeel]);
+        assert_eq!(text, "absolute       haproxy  evenkeel\nping: CPU, us  14.0     7.00\n");
+    }
+
+    #[test]
+    fn three_digits_count() {
+        assert_eq!([0.1234, 5.678, 14.32, 67_512.4].map(plain), ["0.123", "5.68", "14.3", "67512"]);
+    }
+}

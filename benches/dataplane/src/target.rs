@@ -1,0 +1,264 @@
+//! What must come out, against HAProxy 2.6 without splicing in the same run.
+
+use crate::figure::{Better, Figure};
+use crate::proxy::Proxy;
+
+/// One line of the table of targets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    title: &'static str,
+    figure: &'static str,
+    against: Against,
+    better: Better,
+    must: f64,
+    aim: f64,
+}
+
+/// What a value is divided by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Against {
+    /// HAProxy's.
+    Haproxy,
+    /// What there is without a proxy.
+    Direct,
+    /// Nothing.
+    Nothing,
+}
+
+/// How a target was met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// As good as we want it.
+    Aim,
+    /// Good enough.
+    Met,
+    /// Not good enough.
+    Missed,
+    /// There is no figure.
+    NotMeasured,
+}
+
+impl Verdict {
+    /// The word in the table.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Aim => "met, aim too",
+            Self::Met => "met",
+            Self::Missed => "MISSED",
+            Self::NotMeasured => "not measured",
+        }
+    }
+}
+
+/// A target with what was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    /// What it is about.
+    pub(crate) title: &'static str,
+    /// What must be reached, and what we want.
+    pub(crate) wanted: (String, String),
+    /// What was measured.
+    pub(crate) measured: String,
+    /// How that was.
+    pub(crate) verdict: Verdict,
+}
+
+impl Target {
+    fn judge(&self, figures: &[Figure]) -> Judged {
+        let figure = figures.iter().find(|figure| figure.id == self.figure);
+        let ratio = |figure: &Figure, to| figure.ratio(Proxy::Evenkeel, to);
+        let (value, interval) = match self.against {
+            Against::Haproxy => figure.and_then(|figure| ratio(figure, Proxy::Haproxy)),
+            Against::Direct => figure.and_then(|figure| ratio(figure, Proxy::Direct)),
+            Against::Nothing => None,
+        }
+        .map_or((None, None), |ratio| (Some(ratio.value), ratio.interval));
+        let value = match self.against {
+            Against::Haproxy | Against::Direct => value,
+            Against::Nothing => figure.and_then(|figure| figure.of(Proxy::Evenkeel)),
+        };
+        let sign = if self.better == Better::Less { "<=" } else { ">=" };
+        let number = |value: f64| match self.against {
+            Against::Haproxy | Against::Direct => format!("{value:.2}"),
+            Against::Nothing if value >= 100.0 => format!("{value:.0}"),
+            Against::Nothing => format!("{value:.1}"),
+        };
+        let interval = interval.map(|(low, high)| format!(" [{low:.2}-{high:.2}]"));
+        Judged {
+            title: self.title,
+            wanted: (format!("{sign} {}", number(self.must)), format!("{sign} {}", number(self.aim))),
+            measured: value.map(number).unwrap_or_default() + &interval.unwrap_or_default(),
+            verdict: value.map_or(Verdict::NotMeasured, |value| self.verdict(value)),
+        }
+    }
+
+    fn verdict(&self, value: f64) -> Verdict {
+        let reaches = |limit: f64| match self.better {
+            Better::Less => value <= limit,
+            Better::More => value >= limit,
+        };
+        match (reaches(self.aim), reaches(self.must)) {
+            (true, _) => Verdict::Aim,
+            (false, true) => Verdict::Met,
+            (false, false) => Verdict::Missed,
+        }
+    }
+}
+
+/// Judges all targets.
+pub(crate) fn judge(figures: &[Figure]) -> Vec<Judged> {
+    let mut judged: Vec<Judged> = TARGETS.iter().map(|target| target.judge(figures)).collect();
+    judged.push(against_the_others(figures));
+    judged
+}
+
+/// No figure may be surely worse than the best of nginx and Envoy.
+fn against_the_others(figures: &[Figure]) -> Judged {
+    let others = [Proxy::Nginx, Proxy::Envoy];
+    let mut compared = 0;
+    let mut worse = Vec::new();
+    for figure in figures {
+        let Some(best) = figure.best(&others) else { continue };
+        // The worse of the two on top, so that above 1 is worse either way.
+        let ratio = match figure.better {
+            Better::Less => figure.ratio(Proxy::Evenkeel, best),
+            Better::More => figure.ratio(best, Proxy::Evenkeel),
+        };
+        let Some(ratio) = ratio else { continue };
+        compared += 1;
+        if ratio.is_surely_above(SAME) {
+            worse.push(format!("{} ({})", figure.id, best.name()));
+        }
+    }
+    let verdict = match (compared, worse.is_empty()) {
+        (0, _) => Verdict::NotMeasured,
+        (_, true) => Verdict::Aim,
+        (_, false) => Verdict::Missed,
+    };
+    let measured = match (compared, worse.is_empty()) {
+        (0, _) => String::new(),
+        (_, true) => format!("0 of {compared}"),
+        (_, false) => format!("{} of {compared}: {}", worse.len(), worse.join(", ")),
+    };
+    Judged {
+        title: "figures worse than the best of nginx and Envoy",
+        wanted: ("none".to_owned(), "none".to_owned()),
+        measured,
+        verdict,
+    }
+}
+
+/// A difference in the last digit of an exact count is none.
+const SAME: f64 = 1.01;
+
+const fn target(title: &'static str, figure: &'static str, better: Better, ends: [f64; 2]) -> Target {
+    let [must, aim] = ends;
+    Target { title, figure, against: Against::Haproxy, better, must, aim }
+}
+
+const fn against(against: Against, target: Target) -> Target {
+    Target { against, ..target }
+}
+
+const LESS: Better = Better::Less;
+const MORE: Better = Better::More;
+
+/// All targets.
+const TARGETS: [Target; 13] = [
+    target("bulk down, CPU a GB, 32 connections", "down-32.cpu", LESS, [0.25, 0.19]),
+    target("bulk up, CPU a GB, 32 connections", "up-32.cpu", LESS, [0.25, 0.19]),
+    against(
+        Against::Direct,
+        target("bulk down, share of direct, 32 connections", "down-32.rate", MORE, [0.70, 0.80]),
+    ),
+    against(
+        Against::Direct,
+        target("bulk up, share of direct, 32 connections", "up-32.rate", MORE, [0.70, 0.80]),
+    ),
+    target("128 B request, CPU", "ping.cpu", LESS, [0.95, 0.85]),
+    target("128 B request, rate", "ping.rate", MORE, [1.03, 1.16]),
+    target("128 B request, p99", "ping.p99", LESS, [1.0, 0.80]),
+    target("connect-request-close, rate", "connect.rate", MORE, [1.05, 1.13]),
+    target("connect-request-close, CPU", "connect.cpu", LESS, [0.93, 0.83]),
+    against(
+        Against::Nothing,
+        target("user memory an idle connection, B", "idle.bytes", LESS, [1536.0, 512.0]),
+    ),
+    against(
+        Against::Nothing,
+        target("system calls a request", "calls.request", LESS, [4.5, 4.3]),
+    ),
+    against(
+        Against::Nothing,
+        target("system calls a connection", "calls.connection", LESS, [21.5, 17.0]),
+    ),
+    against(
+        Against::Nothing,
+        target("system calls a MB", "calls.megabyte", LESS, [10.0, 8.0]),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(id: &str, better: Better, values: &[(Proxy, f64)]) -> Figure {
+        Figure {
+            id: id.to_owned(),
+            title: id.to_owned(),
+            unit: "",
+            better,
+            values: values.iter().map(|(proxy, value)| (*proxy, vec![*value; 3])).collect(),
+        }
+    }
+
+    fn judged(figures: &[Figure], title: &str) -> Judged {
+        judge(figures).into_iter().find(|judged| judged.title == title).unwrap()
+    }
+
+    #[test]
+    fn a_ratio_is_judged_against_haproxy() {
+        let with = |value| {
+            let values = [(Proxy::Evenkeel, value), (Proxy::Haproxy, 10.0)];
+            judged(&[figure("ping.cpu", LESS, &values)], "128 B request, CPU").verdict
+        };
+        assert_eq!([with(8.5), with(9.0), with(9.6)], [Verdict::Aim, Verdict::Met, Verdict::Missed]);
+    }
+
+    #[test]
+    fn throughput_is_judged_against_nothing_between() {
+        let values = [(Proxy::Evenkeel, 7.5), (Proxy::Haproxy, 1.0), (Proxy::Direct, 10.0)];
+        let figures = [figure("down-32.rate", MORE, &values)];
+        let judged = judged(&figures, "bulk down, share of direct, 32 connections");
+        assert_eq!(judged.verdict, Verdict::Met);
+        assert_eq!(judged.measured, "0.75 [0.75-0.75]");
+    }
+
+    #[test]
+    fn an_absolute_figure_needs_no_peer() {
+        let figures = [figure("idle.bytes", LESS, &[(Proxy::Evenkeel, 500.0)])];
+        assert_eq!(judged(&figures, "user memory an idle connection, B").verdict, Verdict::Aim);
+        assert_eq!(judged(&figures, "system calls a MB").verdict, Verdict::NotMeasured);
+    }
+
+    #[test]
+    fn worse_than_the_better_of_the_others_is_named() {
+        let title = "figures worse than the best of nginx and Envoy";
+        let values = [(Proxy::Evenkeel, 5.0), (Proxy::Nginx, 9.0), (Proxy::Envoy, 4.0)];
+        let less = judged(&[figure("calls.megabyte", LESS, &values)], title);
+        assert_eq!(less.measured, "1 of 1: calls.megabyte (envoy)");
+        let more = judged(&[figure("ping.rate", MORE, &values)], title);
+        assert_eq!(more.measured, "1 of 1: ping.rate (nginx)");
+        assert_eq!(more.verdict, Verdict::Missed);
+        assert_eq!(judged(&[], title).verdict, Verdict::NotMeasured);
+    }
+
+    #[test]
+    fn every_target_is_about_a_figure_that_is_measured() {
+        for target in TARGETS {
+            let (load, _) = target.figure.split_once('.').unwrap();
+            let known = crate::load::Load::named(load).is_some_and(|load| load.in_a_minute);
+            assert!(known || ["idle", "calls"].contains(&load), "{}", target.figure);
+        }
+    }
+}
