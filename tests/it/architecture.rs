@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with those of ours that it may import, and that only its tests may.
-const IMPORTS: [(&str, &[&str], &[&str]); 8] = [
+const IMPORTS: [(&str, &[&str], &[&str]); 10] = [
     ("evenkeel-core", &[], &[]),
     ("evenkeel-proxy", &["evenkeel-core"], &["evenkeel-lab"]),
     ("evenkeel-health", &["evenkeel-core"], &["evenkeel-lab"]),
@@ -17,6 +17,9 @@ const IMPORTS: [(&str, &[&str], &[&str]); 8] = [
     // What stands in for a cluster shares no code, and so no mistake, with what it tests.
     ("evenkeel-lab", &[], &[]),
     ("evenkeel-testbed", &[], &[]),
+    // What judges any proxy knows none of them.
+    ("evenkeel-traps", &["evenkeel-testbed"], &[]),
+    ("evenkeel-bench-dataplane", &["evenkeel-traps"], &[]),
     (
         "evenkeel",
         &[
@@ -27,7 +30,7 @@ const IMPORTS: [(&str, &[&str], &[&str]); 8] = [
             "evenkeel-lab",
             "evenkeel-proxy",
         ],
-        &["evenkeel-testbed"],
+        &["evenkeel-testbed", "evenkeel-traps"],
     ),
 ];
 
@@ -42,7 +45,7 @@ const OWNERS: [(&str, &[&str]); 10] = [
     ("k8s-openapi", &["evenkeel-discovery"]),
     ("axum", &["evenkeel-admin"]),
     ("metrics-exporter-prometheus", &["evenkeel", "evenkeel-admin"]),
-    ("rcgen", &["evenkeel-lab", "evenkeel-testbed"]),
+    ("rcgen", &["evenkeel-bench-dataplane", "evenkeel-lab", "evenkeel-testbed"]),
 ];
 
 fn root() -> PathBuf {

@@ -32,14 +32,14 @@ pub(crate) enum Command {
 /// How to measure.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Whether it is the one-minute version.
-    pub(crate) minute: bool,
     /// The loads.
     pub(crate) loads: Vec<&'static Load>,
     /// Whether memory is measured.
     pub(crate) idle: bool,
     /// Whether system calls are counted.
     pub(crate) calls: bool,
+    /// How many hundred requests a connection they are counted over.
+    pub(crate) hundreds: u64,
     /// What is measured.
     pub(crate) proxies: Vec<Proxy>,
     /// Samples of each load and proxy.
@@ -48,6 +48,10 @@ pub(crate) struct Options {
     pub(crate) seconds: f64,
     /// How often a sample is taken at most, until it is quiet.
     pub(crate) attempts: u32,
+    /// Whether noisy samples count too.
+    pub(crate) noisy: bool,
+    /// The niceness of all processes of the bench.
+    pub(crate) nice: i32,
     /// Idle connections.
     pub(crate) idle_connections: usize,
     /// Threads of each proxy.
@@ -65,14 +69,16 @@ pub(crate) struct Options {
 impl Options {
     fn new(minute: bool) -> Self {
         let common = Self {
-            minute,
             loads: LOADS.iter().collect(),
             idle: true,
             calls: true,
+            hundreds: 4,
             proxies: Proxy::ALL.to_vec(),
             rounds: 4,
             seconds: 2.0,
             attempts: 6,
+            noisy: false,
+            nice: 0,
             idle_connections: 9500,
             threads: 2,
             evenkeel: "target/release/evenkeel".into(),
@@ -89,6 +95,7 @@ impl Options {
             rounds: 2,
             seconds: 0.8,
             attempts: 2,
+            hundreds: 1,
             idle_connections: 2000,
             ..common
         }
@@ -130,11 +137,12 @@ fn measure(words: Vec<String>) -> Result<Options, String> {
             Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
             None => (word, None),
         };
-        let mut value = || {
-            value.take().or_else(|| words.next()).ok_or_else(|| format!("{flag} takes a value"))
-        };
+        let mut value =
+            || value.take().or_else(|| words.next()).ok_or_else(|| format!("{flag} takes a value"));
         match flag.as_str() {
             "--minute" => {}
+            "--noisy" => (options.noisy, options.attempts) = (true, 1),
+            "--nice" => options.nice = number(&flag, &value()?)?,
             "--only" => only(&mut options, &value()?)?,
             "--proxies" => options.proxies = proxies(&value()?)?,
             "--rounds" => options.rounds = number::<u32>(&flag, &value()?)?.max(1),
@@ -184,20 +192,20 @@ fn number<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, String> {
 
 /// What `--help` says.
 pub(crate) fn help() -> String {
-    let mut text = USAGE.to_owned();
-    text.push_str("\nLoads (* also with --minute):\n");
-    for load in LOADS {
-        let star = if load.in_a_minute { '*' } else { ' ' };
-        text.push_str(&format!("  {star} {:<15} {}\n", load.name, load.title));
-    }
-    text.push_str(&format!("  * {IDLE:<15} user memory and descriptors of idle connections\n"));
-    text.push_str(&format!("  * {CALLS:<15} system calls a request, a connection and a megabyte\n"));
-    text.push_str("\nProxies (* also with --minute):\n");
-    for proxy in Proxy::ALL {
-        let star = if Proxy::IN_A_MINUTE.contains(&proxy) { '*' } else { ' ' };
-        text.push_str(&format!("  {star} {:<15} {}\n", proxy.name(), proxy.title()));
-    }
-    text
+    let mut lines = vec![USAGE.to_owned(), "Loads (* also with --minute):".to_owned()];
+    let line = |is_in_a_minute: bool, name: &str, title: &str| {
+        let star = if is_in_a_minute { '*' } else { ' ' };
+        format!("  {star} {name:<15} {title}")
+    };
+    lines.extend(LOADS.iter().map(|load| line(load.in_a_minute, load.name, load.title)));
+    lines.push(line(true, IDLE, "user memory and descriptors of idle connections"));
+    lines.push(line(true, CALLS, "system calls a request, a connection and a MB"));
+    lines.push("\nProxies (* also with --minute):".to_owned());
+    lines.extend(
+        Proxy::ALL
+            .map(|proxy| line(Proxy::IN_A_MINUTE.contains(&proxy), proxy.name(), proxy.title())),
+    );
+    lines.join("\n") + "\n"
 }
 
 const IDLE: &str = "idle";
@@ -214,6 +222,8 @@ Usage: benches/dataplane/run [FLAGS]
   --rounds N            samples of each load and proxy [4; 2 with --minute]
   --seconds S           length of a sample [2; 0.8 with --minute]
   --attempts N          how often a noisy sample is taken at most [6; 2 with --minute]
+  --noisy               takes every sample once and counts it, however noisy the machine is
+  --nice N              niceness of all processes of the bench; below 0 others disturb less [0]
   --idle-connections N  how many idle connections memory is measured with [9500; 2000]
   --threads N           threads of each proxy [2]
   --evenkeel PATH       this binary of evenkeel, instead of building one
@@ -229,10 +239,9 @@ mod tests {
     use super::*;
 
     fn measured(line: &str) -> Result<Options, String> {
-        match parse(line.split_whitespace().map(str::to_owned))? {
-            Command::Measure(options) => Ok(*options),
-            other => Err(format!("{other:?}")),
-        }
+        let command = parse(line.split_whitespace().map(str::to_owned))?;
+        let Command::Measure(options) = command else { return Err(format!("{command:?}")) };
+        Ok(*options)
     }
 
     #[test]

@@ -211,11 +211,7 @@ impl Peer {
     }
 
     /// What a header begins, of which `more` bytes have come already.
-    fn begin(
-        bytes: &[u8; Header::LENGTH],
-        source: &Source,
-        more: usize,
-    ) -> io::Result<State> {
+    fn begin(bytes: &[u8; Header::LENGTH], source: &Source, more: usize) -> io::Result<State> {
         match Header::decode(bytes) {
             Some(Header::Echo { request, answer }) => {
                 let mut echo = Echo { request, answer, got: 0, unsent: 0 };

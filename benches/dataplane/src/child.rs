@@ -111,7 +111,9 @@ impl Drop for Child {
         let ended = pause::until(PATIENCE, || self.process.try_wait().ok().flatten());
         // A master that ended has ended its workers. One that did not has to be helped.
         if ended.is_none() {
-            all.iter().for_each(|pid| send(*pid, Signal::KILL));
+            for pid in all {
+                send(pid, Signal::KILL);
+            }
             drop(self.process.wait());
         }
     }

@@ -19,7 +19,9 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
     /// Which way is better.
     pub(crate) better: Better,
-    /// The values of the usable samples; of an exact count just that one.
+    /// Whether it is counted and not sampled, so that one value says it all.
+    pub(crate) exact: bool,
+    /// The values of the usable samples, or the one.
     pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
 }
 
@@ -81,6 +83,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
             title: title.to_owned(),
             unit: "calls",
             better: Better::Less,
+            exact: true,
             values: each.collect(),
         });
     }
@@ -93,6 +96,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
         title: "user memory an idle connection".to_owned(),
         unit: "B",
         better: Better::Less,
+        exact: true,
         values: idle(|idle| idle.bytes),
     });
     all.push(Figure {
@@ -100,6 +104,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
         title: "descriptors an idle connection".to_owned(),
         unit: "fds",
         better: Better::Less,
+        exact: true,
         values: idle(|idle| idle.descriptors),
     });
     all.retain(|figure| !figure.values.is_empty());
@@ -119,6 +124,7 @@ fn of_load(load: &Load, samples: &[&Sample]) -> Vec<Figure> {
             title: format!("{}: {what}", load.title),
             unit,
             better,
+            exact: false,
             values,
         }
     };
@@ -166,7 +172,8 @@ mod tests {
         let cpu = figures.iter().find(|figure| figure.id == "ping.cpu").unwrap();
         assert_eq!(cpu.of(Proxy::Evenkeel), Some(10.0));
         assert_eq!(cpu.of(Proxy::Direct), None, "nothing has no CPU");
-        assert_eq!(cpu.ratio(Proxy::Evenkeel, Proxy::Haproxy).unwrap().value, 0.5);
+        let ratio = cpu.ratio(Proxy::Evenkeel, Proxy::Haproxy).map(|ratio| ratio.value);
+        assert_eq!(ratio, Some(0.5));
         assert_eq!(cpu.best(&[Proxy::Evenkeel, Proxy::Haproxy]), Some(Proxy::Evenkeel));
         assert!(figures.iter().all(|figure| figure.id != "ping.p99"), "nobody took times");
     }

@@ -71,6 +71,8 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Result<(), Failed> {
+    // All processes inherit it, so that none of them has an advantage.
+    rustix::process::setpriority_process(None, options.nice).doing(|| "set the niceness")?;
     let namespace = Namespace::enter()?;
     signals::watch(namespace.name().to_owned())?;
     let results = measure::run(namespace, options, &mut std::io::stderr())?;
@@ -85,8 +87,7 @@ fn serve(address: &str) -> Result<(), Failed> {
         Failed::because("understand the command line", format!("{address} is no address"))
     })?;
     let backend = Backend::bind(address)?;
-    let hello =
-        Hello { address: backend.address()?, certificate: backend.certificate().to_vec() };
+    let hello = Hello { address: backend.address()?, certificate: backend.certificate().to_vec() };
     let line = serde_json::to_string(&hello).doing(|| "say where the backend listens")?;
     say(&format!("{line}\n"))?;
     backend.run()

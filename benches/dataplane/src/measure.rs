@@ -49,7 +49,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    fn new(load: &Load, proxy: Proxy, round: u32, seen: Seen) -> Self {
+    fn new(load: &Load, proxy: Proxy, round: u32, seen: Seen, options: &Options) -> Self {
         let foreign = seen.spent.foreign_cores();
         // A sample of nothing says nothing: its CPU would be infinite.
         let done = float(seen.count.max(1));
@@ -64,7 +64,7 @@ impl Sample {
             rate: done * rate / seen.seconds,
             cpu: seen.spent.proxy * cpu / done,
             foreign,
-            usable: noise::is_usable(foreign),
+            usable: options.noisy || noise::is_usable(foreign),
             seen,
         }
     }
@@ -79,7 +79,10 @@ pub(crate) fn run(
     let mut stage = Stage::set(namespace, options)?;
     let mut results = Results::default();
     if !stage.knows_data_plane() && options.proxies.contains(&Proxy::Evenkeel) {
-        tell(progress, "evenkeel does not know the key `dataPlane`: it has as many threads as it likes")?;
+        tell(
+            progress,
+            "evenkeel does not know the key `dataPlane`: it has as many threads as it likes",
+        )?;
     }
     for round in 1..=options.rounds {
         for load in &options.loads {
@@ -95,7 +98,7 @@ pub(crate) fn run(
                     || pause(noise::PAUSE),
                     || {
                         let seen = stage.sample(load, proxy, options.seconds)?;
-                        Ok::<_, Failed>(Sample::new(load, proxy, round, seen))
+                        Ok::<_, Failed>(Sample::new(load, proxy, round, seen, options))
                     },
                 )?;
                 results.samples.push(sample);
@@ -107,7 +110,7 @@ pub(crate) fn run(
         for proxy in proxies.clone() {
             tell(progress, &format!("system calls of {}", proxy.name()))?;
             let of_it = results.calls.entry(proxy.name()).or_default();
-            for (name, work, each) in counted(options.minute) {
+            for (name, work, each) in counted(options.hundreds) {
                 of_it.insert(name, stage.calls(work, proxy, each)?);
             }
         }
@@ -125,12 +128,11 @@ pub(crate) fn run(
 }
 
 /// What system calls are counted for: requests a connection, connections, bytes a connection.
-fn counted(minute: bool) -> [(&'static str, Work, u64); 3] {
-    let few = if minute { 1 } else { 4 };
+fn counted(hundreds: u64) -> [(&'static str, Work, u64); 3] {
     [
-        (REQUEST, Work::Ping { request: 128, answer: 128 }, 100 * few),
-        (CONNECTION, Work::Connect { request: 128, answer: 128 }, 800 * few),
-        (MEGABYTE, Work::Down { from_memory: false }, few * (32 << 20)),
+        (REQUEST, Work::Ping { request: 128, answer: 128 }, hundreds * 100),
+        (CONNECTION, Work::Connect { request: 128, answer: 128 }, hundreds * 800),
+        (MEGABYTE, Work::Down { from_memory: false }, hundreds * (32 << 20)),
     ]
 }
 

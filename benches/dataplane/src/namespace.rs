@@ -127,7 +127,8 @@ fn owner(name: &str) -> Option<&str> {
 const PREFIX: &str = "ekbench";
 const NAMESPACES: &str = "/run/netns";
 
-/// Below `/proc/sys/net`. A TIME_WAIT must not keep a port from thousands of connections a second.
+/// Below `/proc/sys/net`. A closed connection must not keep its port from the
+/// thousands that follow it each second.
 const KERNEL: [(&str, &str); 6] = [
     ("ipv4/tcp_congestion_control", "reno"),
     ("core/somaxconn", "65535"),

@@ -1,7 +1,5 @@
 //! Conversions between whole and floating numbers that `as` would do without a word.
 
-use std::time::Duration;
-
 /// A count as a float; exact up to 2^53, which no count here reaches.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, which no count here reaches")]
 pub(crate) fn float(count: u64) -> f64 {
@@ -31,9 +29,4 @@ pub(crate) fn whole(value: f64) -> u64 {
 /// Nanoseconds as seconds.
 pub(crate) fn seconds(nanoseconds: u64) -> f64 {
     float(nanoseconds) / 1e9
-}
-
-/// Microseconds, with their fractions.
-pub(crate) fn microseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
 }

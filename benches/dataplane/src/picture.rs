@@ -15,19 +15,27 @@ pub(crate) fn draw(figures: &[Figure]) -> String {
             Group::new(title, figure)
         })
         .collect();
-    let rows: usize = groups.iter().map(|group| group.bars.len()).sum();
-    let height = TOP + groups.len() * (TITLE + GAP) + rows * ROW;
-    let mut body = String::new();
-    let mut y = TOP;
-    for group in &groups {
-        body += &group.draw(y);
-        y += TITLE + GAP + group.bars.len() * ROW;
-    }
+    let (left, right) = groups.split_at(groups.len().div_ceil(COLUMNS));
+    let height = [left, right].map(|column| column.iter().map(Group::height).sum::<usize>());
+    let height = TOP + height.into_iter().max().unwrap_or_default();
+    let body: String =
+        [left, right].iter().zip([0, COLUMN]).map(|(groups, x)| column(groups, x)).collect();
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
          aria-label=\"evenkeel beside other load balancers\">\n{STYLE}{body}</svg>\n"
     )
+}
+
+/// Groups below each other, `x` from the left.
+fn column(groups: &[Group], x: usize) -> String {
+    let mut text = format!("<g transform=\"translate({x})\">\n");
+    let mut y = TOP;
+    for group in groups {
+        text += &group.draw(y);
+        y += group.height();
+    }
+    text + "</g>\n"
 }
 
 struct Group {
@@ -39,10 +47,8 @@ struct Group {
 
 impl Group {
     fn new(title: &str, figure: &Figure) -> Option<Self> {
-        let bars: Vec<(Proxy, f64)> = BARS
-            .iter()
-            .filter_map(|proxy| Some((*proxy, figure.of(*proxy)?)))
-            .collect();
+        let bars: Vec<(Proxy, f64)> =
+            BARS.iter().filter_map(|proxy| Some((*proxy, figure.of(*proxy)?))).collect();
         let longest = bars.iter().map(|(_, value)| *value).max_by(f64::total_cmp)?;
         let way = match figure.better {
             Better::Less => "less is better",
@@ -50,6 +56,10 @@ impl Group {
         };
         let title = format!("{title} ({way})");
         (longest > 0.0).then_some(Self { title, unit: figure.unit, bars, longest })
+    }
+
+    fn height(&self) -> usize {
+        TITLE + GAP + self.bars.len() * ROW
     }
 
     fn draw(&self, y: usize) -> String {
@@ -64,13 +74,21 @@ impl Group {
             let width = value / self.longest * LONGEST;
             let class = if *proxy == Proxy::Evenkeel { "ours" } else { "peer" };
             let middle = y + 13;
-            line(format!("<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", LEFT - 8, label(*proxy)));
+            line(format!(
+                "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>",
+                LEFT - 8,
+                label(*proxy)
+            ));
             line(format!(
                 "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{}\" width=\"{width:.1}\" height=\"12\" rx=\"2\"/>",
                 y + 3
             ));
             let end = LEFT_END + width;
-            line(format!("<text x=\"{end:.1}\" y=\"{middle}\">{} {}</text>", plain(*value), self.unit));
+            line(format!(
+                "<text x=\"{end:.1}\" y=\"{middle}\">{} {}</text>",
+                plain(*value),
+                self.unit
+            ));
             y += ROW;
         }
         text
@@ -105,14 +123,16 @@ const SHOWN: [(&str, &str); 8] = [
 const BARS: [Proxy; 5] =
     [Proxy::Evenkeel, Proxy::Haproxy, Proxy::HaproxySplice, Proxy::Nginx, Proxy::Envoy];
 
-const WIDTH: usize = 720;
+const COLUMNS: usize = 2;
+const COLUMN: usize = 450;
+const WIDTH: usize = 880;
 const TOP: usize = 4;
 const TITLE: usize = 22;
 const ROW: usize = 18;
 const GAP: usize = 14;
-const LEFT: usize = 130;
-const LEFT_END: f64 = 136.0;
-const LONGEST: f64 = 470.0;
+const LEFT: usize = 110;
+const LEFT_END: f64 = 116.0;
+const LONGEST: f64 = 230.0;
 
 const STYLE: &str = "\
 <style>
@@ -141,11 +161,12 @@ mod tests {
             title: String::new(),
             unit: "us",
             better: Better::Less,
+            exact: false,
             values: values.into(),
         };
         let svg = draw(&[figure]);
-        assert!(svg.contains("class=\"peer\" x=\"130\" y=\"47\" width=\"470.0\""), "{svg}");
-        assert!(svg.contains("class=\"ours\" x=\"130\" y=\"29\" width=\"235.0\""), "{svg}");
+        assert!(svg.contains("class=\"peer\" x=\"110\" y=\"47\" width=\"230.0\""), "{svg}");
+        assert!(svg.contains("class=\"ours\" x=\"110\" y=\"29\" width=\"115.0\""), "{svg}");
         assert!(svg.contains(">7.00 us</text>"), "{svg}");
     }
 

@@ -89,7 +89,11 @@ impl Proxy {
     }
 
     /// Starts it on `listen` before `place.backend`, and waits until it relays.
-    pub(crate) fn start(self, listen: SocketAddr, place: &Place) -> Result<Option<Running>, Failed> {
+    pub(crate) fn start(
+        self,
+        listen: SocketAddr,
+        place: &Place,
+    ) -> Result<Option<Running>, Failed> {
         if self == Self::Direct {
             return Ok(None);
         }
@@ -177,7 +181,8 @@ impl Place {
             self.knows_data_plane = knows;
             let text = peer::fill(peer::EVENKEEL, listen, self, &self.directory);
             std::fs::write(&path, text).doing(|| "write a config")?;
-            let output = Command::new(&self.evenkeel).args(["check", "--config"]).arg(&path).output();
+            let output =
+                Command::new(&self.evenkeel).args(["check", "--config"]).arg(&path).output();
             output.doing(|| format!("run {}", self.evenkeel.display()))
         };
         if check(true)?.status.success() {

@@ -12,22 +12,22 @@ use crate::failed::{Doing, Failed};
 use crate::figure::{Figure, figures};
 use crate::measure::Results;
 use crate::proxy::Proxy;
+use crate::statistics::median;
 use crate::{picture, table, target};
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, options: &Options) -> String {
     let figures = figures(results);
     let proxies = &options.proxies;
-    let mut parts = vec![
-        table::spread(&figures, proxies),
+    let judged = target::judge(&figures);
+    let parts = [
+        head(options),
         table::ratios(&figures, proxies),
         table::absolutes(&figures, proxies),
-        table::targets(&target::judge(&figures)),
+        table::every_p99(&figures, proxies),
+        table::targets(&judged) + &target::worse(&figures),
+        resolution(&figures).unwrap_or_default() + &dropped(results),
     ];
-    if let Some(resolution) = resolution(&figures) {
-        parts.push(resolution);
-    }
-    parts.push(dropped(results));
     parts.join("\n")
 }
 
@@ -37,10 +37,12 @@ pub(crate) fn write(results: &Results, options: &Options) -> Result<PathBuf, Fai
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-dataplane");
     fs::create_dir_all(&directory).doing(|| "make a directory for the result")?;
     let now = OffsetDateTime::now_utc();
-    let name = format!("{}T{:02}{:02}{:02}Z.json", now.date(), now.hour(), now.minute(), now.second());
+    let name =
+        format!("{}T{:02}{:02}{:02}Z.json", now.date(), now.hour(), now.minute(), now.second());
     let path = directory.join(name);
     let medians = figures.iter().map(|figure| {
-        let values = figure.values.keys().filter_map(|proxy| Some((proxy.name(), figure.of(*proxy)?)));
+        let values =
+            figure.values.keys().filter_map(|proxy| Some((proxy.name(), figure.of(*proxy)?)));
         let values: serde_json::Map<String, serde_json::Value> =
             values.map(|(name, value)| (name.to_owned(), json!(value))).collect();
         (figure.id.clone(), json!({"unit": figure.unit, "medians": values}))
@@ -59,21 +61,26 @@ pub(crate) fn write(results: &Results, options: &Options) -> Result<PathBuf, Fai
     Ok(path)
 }
 
+/// What the measurement ran on, in lines.
+fn head(options: &Options) -> String {
+    let kernel = kernel();
+    let lines = std::iter::once(format!("{} CPUs, Linux {kernel}", cpus()));
+    let versions = versions(options).into_iter().map(|(name, version)| {
+        let version = version.unwrap_or_else(|| "not here".to_owned());
+        format!("{name}: {version}")
+    });
+    let lines: Vec<String> = lines.chain(versions).collect();
+    lines.join("\n") + "\n"
+}
+
 /// What the measurement ran on.
 fn conditions(options: &Options) -> serde_json::Value {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let versions: serde_json::Map<String, serde_json::Value> = [
-        ("haproxy", "haproxy", "-v"),
-        ("nginx", "nginx", "-v"),
-        ("evenkeel", options.evenkeel.to_str().unwrap_or("evenkeel"), "--version"),
-        ("envoy", options.envoy.to_str().unwrap_or("envoy"), "--version"),
-    ]
-    .into_iter()
-    .map(|(name, program, flag)| (name.to_owned(), json!(version(program, flag))))
-    .collect();
+    let versions = versions(options).into_iter();
+    let versions: serde_json::Map<String, serde_json::Value> =
+        versions.map(|(name, version)| (name.to_owned(), json!(version))).collect();
     json!({
-        "kernel": kernel.trim(),
-        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
+        "kernel": kernel(),
+        "cpus": cpus(),
         "threads": options.threads,
         "rounds": options.rounds,
         "seconds": options.seconds,
@@ -81,8 +88,36 @@ fn conditions(options: &Options) -> serde_json::Value {
     })
 }
 
+fn kernel() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}
+
+/// The programs that were measured, with their versions.
+fn versions(options: &Options) -> Vec<(&'static str, Option<String>)> {
+    let of = |proxies: &[Proxy]| options.proxies.iter().any(|proxy| proxies.contains(proxy));
+    let mut versions = Vec::new();
+    if of(&[Proxy::Evenkeel, Proxy::EvenkeelAgain]) {
+        versions.push(("evenkeel", version(&options.evenkeel, "--version")));
+    }
+    if of(&[Proxy::Haproxy, Proxy::HaproxySplice, Proxy::HaproxyPinned]) {
+        versions.push(("haproxy", version(Path::new("haproxy"), "-v")));
+    }
+    if of(&[Proxy::Nginx]) {
+        versions.push(("nginx", version(Path::new("nginx"), "-v")));
+    }
+    if of(&[Proxy::Envoy]) {
+        versions.push(("envoy", version(&options.envoy, "--version")));
+    }
+    versions
+}
+
 /// The first line that a program says of its version. None: it is not here.
-fn version(program: &str, flag: &str) -> Option<String> {
+fn version(program: &Path, flag: &str) -> Option<String> {
     let output = Command::new(program).arg(flag).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().find(|line| !line.is_empty()).map(str::to_owned)
@@ -90,14 +125,17 @@ fn version(program: &str, flag: &str) -> Option<String> {
 
 /// How far the same binary under two names is apart. None: it was not measured twice.
 fn resolution(figures: &[Figure]) -> Option<String> {
-    let apart = figures.iter().filter_map(|figure| {
+    let apart = figures.iter().filter(|figure| !figure.exact).filter_map(|figure| {
         let ratio = figure.ratio(Proxy::EvenkeelAgain, Proxy::Evenkeel)?;
-        Some(((ratio.value - 1.0).abs(), figure))
+        Some(((ratio.value - 1.0).abs() * 100.0, figure))
     });
-    let (most, figure) = apart.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    let percent = most * 100.0;
+    let apart: Vec<(f64, &Figure)> = apart.collect();
+    let (most, figure) = apart.iter().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let all: Vec<f64> = apart.iter().map(|(percent, _)| *percent).collect();
+    let middle = median(&all)?;
     Some(format!(
-        "Resolution: the same evenkeel under two names differs by up to {percent:.0} % ({}).\n",
+        "Resolution: the same evenkeel under two names differs by {middle:.0} % in the middle and \
+         up to {most:.0} % ({}).\n",
         figure.id
     ))
 }
@@ -106,12 +144,11 @@ fn resolution(figures: &[Figure]) -> Option<String> {
 fn dropped(results: &Results) -> String {
     let all = results.samples.len();
     let noisy = results.samples.iter().filter(|sample| !sample.usable).count();
-    let mut text = format!("{noisy} of {all} samples dropped: others used too much CPU.\n");
-    for sample in &results.samples {
-        if sample.seen.failed > 0 {
-            let (failed, proxy) = (sample.seen.failed, sample.proxy);
-            text.push_str(&format!("{failed} connections broke: {} on {proxy}.\n", sample.load));
-        }
-    }
-    text
+    let broken = results.samples.iter().filter(|sample| sample.seen.failed > 0).map(|sample| {
+        let (failed, load, proxy) = (sample.seen.failed, sample.load, sample.proxy);
+        format!("{failed} connections broke: {load} on {proxy}.")
+    });
+    let noisy = format!("{noisy} of {all} samples dropped: others used too much CPU.");
+    let lines: Vec<String> = std::iter::once(noisy).chain(broken).collect();
+    lines.join("\n") + "\n"
 }

@@ -143,25 +143,21 @@ impl Stage {
     }
 
     /// Counts the system calls of a proxy during a load.
-    pub(crate) fn calls(
-        &mut self,
-        work: Work,
-        proxy: Proxy,
-        each: u64,
-    ) -> Result<Calls, Failed> {
+    pub(crate) fn calls(&mut self, work: Work, proxy: Proxy, each: u64) -> Result<Calls, Failed> {
         let order = self.order(proxy, work, TRACED, Span::Counted(each))?;
         let pids = order.watched.proxy.clone();
         let directory = self.directory.path().to_owned();
-        let (seen, calls) = self.generate(
-            &order,
-            || Trace::attach(&pids, &directory),
-            |trace| trace.detach(),
-        )?;
+        let (seen, calls) =
+            self.generate(&order, || Trace::attach(&pids, &directory), Trace::detach)?;
         Ok(Calls { count: seen.count, calls: calls.into_iter().collect() })
     }
 
     /// What idle connections take of a proxy that has just been started.
-    pub(crate) fn idle(&mut self, proxy: Proxy, connections: usize) -> Result<Option<Idle>, Failed> {
+    pub(crate) fn idle(
+        &mut self,
+        proxy: Proxy,
+        connections: usize,
+    ) -> Result<Option<Idle>, Failed> {
         if proxy == Proxy::Direct {
             return Ok(None);
         }

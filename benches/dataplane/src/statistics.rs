@@ -104,8 +104,7 @@ mod tests {
     fn a_percentile_is_a_value_that_occurred() {
         let mut nanoseconds: Vec<u64> = (1..=1000).rev().map(|value| value * 1000).collect();
         let percentiles = Percentiles::of(&mut nanoseconds).unwrap();
-        let expected =
-            Percentiles { p50: 500.0, p90: 900.0, p99: 990.0, p999: 999.0, max: 1000.0 };
+        let expected = Percentiles { p50: 500.0, p90: 900.0, p99: 990.0, p999: 999.0, max: 1000.0 };
         assert_eq!(percentiles, expected);
         assert_eq!(Percentiles::of(&mut []), None);
         assert_eq!(Percentiles::of(&mut [7000]).map(|all| (all.p50, all.max)), Some((7.0, 7.0)));

@@ -46,7 +46,10 @@ fn all_traced(pids: &[u32]) -> bool {
     let threads = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
     threads.flatten().filter_map(Result::ok).all(|thread| {
         let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        status.lines().filter_map(|line| line.strip_prefix("TracerPid:")).all(|pid| pid.trim() != "0")
+        status
+            .lines()
+            .filter_map(|line| line.strip_prefix("TracerPid:"))
+            .all(|pid| pid.trim() != "0")
     })
 }
 

@@ -20,20 +20,25 @@ pub(crate) fn ratios(figures: &[Figure], proxies: &[Proxy]) -> String {
 
 /// The medians themselves.
 pub(crate) fn absolutes(figures: &[Figure], proxies: &[Proxy]) -> String {
-    let cell = |figure: &Figure, proxy: Proxy| figure.of(proxy).map_or("-".to_owned(), plain);
+    let cell = |figure: &Figure, proxy: Proxy| match figure.of(proxy) {
+        None => "-".to_owned(),
+        Some(value) => plain(value),
+    };
     let title = |figure: &Figure| format!("{}, {}", figure.title, figure.unit);
     by_proxy(figures, proxies, "absolute", title, cell)
 }
 
-/// All values of all samples, so that no outlier is lost in a median.
-pub(crate) fn spread(figures: &[Figure], proxies: &[Proxy]) -> String {
+/// Every p99, since those of one proxy may lie in two heaps, which a median hides.
+pub(crate) fn every_p99(figures: &[Figure], proxies: &[Proxy]) -> String {
     let cell = |figure: &Figure, proxy: Proxy| {
         let values = figure.values.get(&proxy).map(Vec::as_slice).unwrap_or_default();
         let all: Vec<String> = values.iter().map(|value| plain(*value)).collect();
-        all.join(" ")
+        if all.is_empty() { "-".to_owned() } else { all.join(" ") }
     };
     let title = |figure: &Figure| format!("{}, {}", figure.title, figure.unit);
-    by_proxy(figures, proxies, "every sample", title, cell)
+    let is_p99 = |figure: &&Figure| figure.id.rsplit('.').next() == Some("p99");
+    let shown: Vec<Figure> = figures.iter().filter(is_p99).cloned().collect();
+    by_proxy(&shown, proxies, "every p99", title, cell)
 }
 
 /// What must come out, and what did.
@@ -102,6 +107,7 @@ mod tests {
             title: "ping: CPU".to_owned(),
             unit: "us",
             better: Better::Less,
+            exact: false,
             values: [(Proxy::Haproxy, vec![14.0]), (Proxy::Evenkeel, vec![7.0])].into(),
         }
     }

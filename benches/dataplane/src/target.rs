@@ -2,6 +2,7 @@
 
 use crate::figure::{Better, Figure};
 use crate::proxy::Proxy;
+use crate::statistics::Ratio;
 
 /// One line of the table of targets.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +87,10 @@ impl Target {
         let interval = interval.map(|(low, high)| format!(" [{low:.2}-{high:.2}]"));
         Judged {
             title: self.title,
-            wanted: (format!("{sign} {}", number(self.must)), format!("{sign} {}", number(self.aim))),
+            wanted: (
+                format!("{sign} {}", number(self.must)),
+                format!("{sign} {}", number(self.aim)),
+            ),
             measured: value.map(number).unwrap_or_default() + &interval.unwrap_or_default(),
             verdict: value.map_or(Verdict::NotMeasured, |value| self.verdict(value)),
         }
@@ -114,31 +118,16 @@ pub(crate) fn judge(figures: &[Figure]) -> Vec<Judged> {
 
 /// No figure may be surely worse than the best of nginx and Envoy.
 fn against_the_others(figures: &[Figure]) -> Judged {
-    let others = [Proxy::Nginx, Proxy::Envoy];
-    let mut compared = 0;
-    let mut worse = Vec::new();
-    for figure in figures {
-        let Some(best) = figure.best(&others) else { continue };
-        // The worse of the two on top, so that above 1 is worse either way.
-        let ratio = match figure.better {
-            Better::Less => figure.ratio(Proxy::Evenkeel, best),
-            Better::More => figure.ratio(best, Proxy::Evenkeel),
-        };
-        let Some(ratio) = ratio else { continue };
-        compared += 1;
-        if ratio.is_surely_above(SAME) {
-            worse.push(format!("{} ({})", figure.id, best.name()));
-        }
-    }
-    let verdict = match (compared, worse.is_empty()) {
+    let compared: Vec<Worse<'_>> = figures.iter().filter_map(Worse::than_the_others).collect();
+    let worse = compared.iter().filter(|worse| worse.is_sure()).count();
+    let verdict = match (compared.len(), worse) {
         (0, _) => Verdict::NotMeasured,
-        (_, true) => Verdict::Aim,
-        (_, false) => Verdict::Missed,
+        (_, 0) => Verdict::Aim,
+        _ => Verdict::Missed,
     };
-    let measured = match (compared, worse.is_empty()) {
-        (0, _) => String::new(),
-        (_, true) => format!("0 of {compared}"),
-        (_, false) => format!("{} of {compared}: {}", worse.len(), worse.join(", ")),
+    let measured = match verdict {
+        Verdict::NotMeasured => String::new(),
+        Verdict::Aim | Verdict::Met | Verdict::Missed => format!("{worse} of {}", compared.len()),
     };
     Judged {
         title: "figures worse than the best of nginx and Envoy",
@@ -148,10 +137,47 @@ fn against_the_others(figures: &[Figure]) -> Judged {
     }
 }
 
+/// The figures that are surely worse than the best of nginx and Envoy, a line each.
+pub(crate) fn worse(figures: &[Figure]) -> String {
+    let all = figures.iter().filter_map(Worse::than_the_others).filter(Worse::is_sure);
+    all.fold(String::new(), |text, Worse { figure, best, ratio }| {
+        let (best, title, ratio) = (best.name(), &figure.title, ratio.value);
+        text + &format!("worse than {best}: {title} (x {ratio:.2})\n")
+    })
+}
+
+/// How a figure compares with the best of nginx and Envoy; above 1 is worse, either way.
+struct Worse<'a> {
+    figure: &'a Figure,
+    best: Proxy,
+    ratio: Ratio,
+}
+
+impl<'a> Worse<'a> {
+    /// None: it was not measured, or not often enough to tell.
+    fn than_the_others(figure: &'a Figure) -> Option<Self> {
+        let best = figure.best(&[Proxy::Nginx, Proxy::Envoy])?;
+        let ratio = match figure.better {
+            Better::Less => figure.ratio(Proxy::Evenkeel, best),
+            Better::More => figure.ratio(best, Proxy::Evenkeel),
+        }?;
+        (figure.exact || ratio.interval.is_some()).then_some(Self { figure, best, ratio })
+    }
+
+    fn is_sure(&self) -> bool {
+        self.ratio.is_surely_above(SAME)
+    }
+}
+
 /// A difference in the last digit of an exact count is none.
 const SAME: f64 = 1.01;
 
-const fn target(title: &'static str, figure: &'static str, better: Better, ends: [f64; 2]) -> Target {
+const fn target(
+    title: &'static str,
+    figure: &'static str,
+    better: Better,
+    ends: [f64; 2],
+) -> Target {
     let [must, aim] = ends;
     Target { title, figure, against: Against::Haproxy, better, must, aim }
 }
@@ -184,18 +210,12 @@ const TARGETS: [Target; 13] = [
         Against::Nothing,
         target("user memory an idle connection, B", "idle.bytes", LESS, [1536.0, 512.0]),
     ),
-    against(
-        Against::Nothing,
-        target("system calls a request", "calls.request", LESS, [4.5, 4.3]),
-    ),
+    against(Against::Nothing, target("system calls a request", "calls.request", LESS, [4.5, 4.3])),
     against(
         Against::Nothing,
         target("system calls a connection", "calls.connection", LESS, [21.5, 17.0]),
     ),
-    against(
-        Against::Nothing,
-        target("system calls a MB", "calls.megabyte", LESS, [10.0, 8.0]),
-    ),
+    against(Against::Nothing, target("system calls a MB", "calls.megabyte", LESS, [10.0, 8.0])),
 ];
 
 #[cfg(test)]
@@ -208,6 +228,7 @@ mod tests {
             title: id.to_owned(),
             unit: "",
             better,
+            exact: false,
             values: values.iter().map(|(proxy, value)| (*proxy, vec![*value; 3])).collect(),
         }
     }
@@ -222,7 +243,10 @@ mod tests {
             let values = [(Proxy::Evenkeel, value), (Proxy::Haproxy, 10.0)];
             judged(&[figure("ping.cpu", LESS, &values)], "128 B request, CPU").verdict
         };
-        assert_eq!([with(8.5), with(9.0), with(9.6)], [Verdict::Aim, Verdict::Met, Verdict::Missed]);
+        assert_eq!(
+            [with(8.5), with(9.0), with(9.6)],
+            [Verdict::Aim, Verdict::Met, Verdict::Missed]
+        );
     }
 
     #[test]
@@ -245,12 +269,22 @@ mod tests {
     fn worse_than_the_better_of_the_others_is_named() {
         let title = "figures worse than the best of nginx and Envoy";
         let values = [(Proxy::Evenkeel, 5.0), (Proxy::Nginx, 9.0), (Proxy::Envoy, 4.0)];
-        let less = judged(&[figure("calls.megabyte", LESS, &values)], title);
-        assert_eq!(less.measured, "1 of 1: calls.megabyte (envoy)");
-        let more = judged(&[figure("ping.rate", MORE, &values)], title);
-        assert_eq!(more.measured, "1 of 1: ping.rate (nginx)");
-        assert_eq!(more.verdict, Verdict::Missed);
+        let less = [figure("calls.megabyte", LESS, &values)];
+        assert_eq!(judged(&less, title).measured, "1 of 1");
+        assert_eq!(worse(&less), "worse than envoy: calls.megabyte (x 1.25)\n");
+        let more = [figure("ping.rate", MORE, &values)];
+        assert_eq!(judged(&more, title).verdict, Verdict::Missed);
+        assert_eq!(worse(&more), "worse than nginx: ping.rate (x 1.80)\n");
         assert_eq!(judged(&[], title).verdict, Verdict::NotMeasured);
+    }
+
+    #[test]
+    fn one_sample_proves_nothing_but_one_count_does() {
+        let values = [(Proxy::Evenkeel, vec![5.0]), (Proxy::Nginx, vec![4.0])].into();
+        let sampled = Figure { values, ..figure("ping.cpu", LESS, &[]) };
+        let counted = Figure { exact: true, ..sampled.clone() };
+        assert_eq!(worse(&[sampled]), "");
+        assert_eq!(worse(&[counted]), "worse than nginx: ping.cpu (x 1.25)\n");
     }
 
     #[test]

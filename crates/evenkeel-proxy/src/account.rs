@@ -189,6 +189,9 @@ impl Book {
     /// Carries everything over to the metrics.
     pub(crate) fn carry_over(&mut self) {
         self.has_news = false;
+        for Page { balancer, .. } in &self.pages {
+            balancer.metrics.rates_forgotten(balancer.admission.rates_forgotten());
+        }
         for entry in self.pages.iter_mut().flat_map(|page| &mut page.entries) {
             let sums = std::mem::take(&mut entry.sums);
             if sums != Sums::default() {

@@ -44,8 +44,8 @@ impl Balancer {
             connect,
             relay,
             policy,
+            metrics: ServiceMetrics::new(name, listen.max_connections),
             admission: Admission::new(listen),
-            metrics: ServiceMetrics::new(name),
             suspects,
         })
     }

@@ -1,12 +1,40 @@
-//! The keys `services[].listen`, `.connect` and `.relay`.
+//! The keys `services[].listen`, `.connect` and `.relay`, and `dataPlane`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::thread::available_parallelism;
 
 use evenkeel_core::units::{Span, between};
 use garde::Validate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What carries all services: the key `dataPlane`.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Validate, schemars::JsonSchema,
+)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct DataPlaneConfig {
+    /// Threads that accept clients and move their bytes. From 1 to 256; default one for each CPU
+    /// that this process may use.
+    #[schemars(range(min = 1, max = 256))]
+    #[garde(inner(range(min = 1, max = 256)))]
+    pub threads: Option<u16>,
+}
+
+/// More threads than this share too little to be worth what each costs.
+const MOST_THREADS: usize = 256;
+
+impl DataPlaneConfig {
+    /// The number of threads, 1 to 256, with the default filled in: the CPUs of this process's
+    /// affinity and its cgroup's quota.
+    pub fn threads(&self) -> usize {
+        let threads = self
+            .threads
+            .map_or_else(|| available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
+        threads.clamp(1, MOST_THREADS)
+    }
+}
 
 /// Where a service listens, and for how many clients: the key `listen`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
@@ -21,6 +49,26 @@ pub struct ListenConfig {
     #[serde(default = "default_max_connections")]
     #[garde(range(min = 1, max = 1_000_000))]
     pub max_connections: u32,
+    /// Connections that may be open at once from one client; further ones are reset at accept. One
+    /// client is one IPv4 address, or the /64 of an IPv6 address, so that all hosts behind a NAT
+    /// or in a subnet of IPv6 are one. From 1 to 1000000; default none.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    pub max_connections_per_client: Option<u32>,
+    /// Connections that are accepted a second; beyond it clients wait in the kernel's queue, so
+    /// that a herd is paced and nobody refused. After a pause one second's worth may come at once.
+    /// From 1 to 1000000; default none.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    pub accept_rate: Option<u32>,
+    /// Connections a second from one client; further ones are reset at accept. After a pause one
+    /// second's worth may come at once. From 1 to 1000000; default none.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    pub accept_rate_per_client: Option<u32>,
 }
 
 fn default_max_connections() -> u32 {
@@ -30,7 +78,13 @@ fn default_max_connections() -> u32 {
 impl ListenConfig {
     /// Listens on `addresses`, the rest as by default.
     pub fn on(addresses: Vec<ListenAddress>) -> Self {
-        Self { addresses, max_connections: default_max_connections() }
+        Self {
+            addresses,
+            max_connections: default_max_connections(),
+            max_connections_per_client: None,
+            accept_rate: None,
+            accept_rate_per_client: None,
+        }
     }
 }
 
@@ -151,8 +205,8 @@ impl Default for ConnectConfig {
     }
 }
 
-/// How an open connection is kept: the key `relay`. All of it holds for both legs, the client's
-/// and the backend's.
+/// How an open connection is kept: the key `relay`. Where no leg is named it holds for both, the
+/// client's and the backend's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RelayConfig {
@@ -160,8 +214,9 @@ pub struct RelayConfig {
     /// none, since a watch is silent for up to a minute and `kubectl exec` for hours.
     #[garde(inner(custom(between(Span::from_secs(1), Span::from_secs(24 * 3600)))))]
     pub idle_timeout: Option<Span>,
-    /// Resets a connection of which one side has sent its FIN, and on which no byte has moved for
-    /// this long since. From `1s` to `24h`; default `5m`.
+    /// Resets a connection of which one side has ended, and on which no byte has moved for this
+    /// long since: the other side may have missed it. One that both sides keep open is not
+    /// concerned. From `1s` to `24h`; default `5m`.
     #[garde(custom(between(Span::from_secs(1), Span::from_secs(24 * 3600))))]
     pub half_closed_timeout: Span,
     /// Silence after which the kernel asks whether the peer is still there. From `1s` to `2h`;
@@ -178,6 +233,24 @@ pub struct RelayConfig {
     /// ends a live peer that takes nothing for so long. From `1s` to `1h`; default `30s`.
     #[garde(custom(between(Span::from_secs(1), Span::from_secs(3600))))]
     pub user_timeout: Span,
+    /// The same for the client's leg alone. From `1s` to `1h`; default that of `userTimeout`.
+    #[garde(inner(custom(between(Span::from_secs(1), Span::from_secs(3600)))))]
+    pub client_user_timeout: Option<Span>,
+    /// The same for the backend's leg alone. From `1s` to `1h`; default that of `userTimeout`.
+    #[garde(inner(custom(between(Span::from_secs(1), Span::from_secs(3600)))))]
+    pub backend_user_timeout: Option<Span>,
+}
+
+impl RelayConfig {
+    /// The `TCP_USER_TIMEOUT` of the client's leg.
+    pub fn client_user_timeout(&self) -> Span {
+        self.client_user_timeout.unwrap_or(self.user_timeout)
+    }
+
+    /// The `TCP_USER_TIMEOUT` of the backend's leg.
+    pub fn backend_user_timeout(&self) -> Span {
+        self.backend_user_timeout.unwrap_or(self.user_timeout)
+    }
 }
 
 impl Default for RelayConfig {
@@ -189,6 +262,8 @@ impl Default for RelayConfig {
             keepalive_interval: Span::from_secs(5),
             keepalive_count: 3,
             user_timeout: Span::from_secs(30),
+            client_user_timeout: None,
+            backend_user_timeout: None,
         }
     }
 }
@@ -219,5 +294,27 @@ mod tests {
     fn the_defaults_are_within_their_own_ranges() {
         assert!(ConnectConfig::default().validate().is_ok());
         assert!(RelayConfig::default().validate().is_ok());
+        assert!(DataPlaneConfig::default().validate().is_ok());
+        let listen = ListenConfig::on(vec![ListenAddress::new(([0, 0, 0, 0], 6443).into())]);
+        assert!(listen.validate().is_ok());
+    }
+
+    #[test]
+    fn a_leg_has_the_user_timeout_of_both_unless_it_has_its_own() {
+        let both = RelayConfig { user_timeout: Span::from_secs(7), ..RelayConfig::default() };
+        assert_eq!(both.client_user_timeout(), Span::from_secs(7));
+        assert_eq!(both.backend_user_timeout(), Span::from_secs(7));
+        let slow_clients = RelayConfig { client_user_timeout: Some(Span::from_secs(60)), ..both };
+        assert_eq!(slow_clients.client_user_timeout(), Span::from_secs(60));
+        assert_eq!(slow_clients.backend_user_timeout(), Span::from_secs(7));
+    }
+
+    #[test]
+    fn there_is_always_a_thread_and_never_a_crowd() {
+        let threads = |threads| DataPlaneConfig { threads }.threads();
+        assert_eq!([Some(1), Some(3), Some(256)].map(threads), [1, 3, 256]);
+        assert!((1..=MOST_THREADS).contains(&threads(None)));
+        // Which the config's rules exclude, but a struct may hold.
+        assert_eq!([Some(0), Some(u16::MAX)].map(threads), [1, 256]);
     }
 }

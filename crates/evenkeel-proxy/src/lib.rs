@@ -1,22 +1,25 @@
 //! The data plane: accept, pick, connect, relay.
 //!
 //! ```text
-//! Listener::run             one task a bound socket
-//!   Admission::admit        -> Permit, or reset at once (counted)
-//!     connection::serve     one task a connection; THE function to read first
-//!       open::open          -> Opened: a backend that speaks, or ConnectError: reset at once
-//!         connect::connect  -> Connected, by one attempt after the other
-//!           Policy::pick    -> a backend among those treated `serve` and not yet tried
+//! DataPlane::start          the data threads: an epoll, a scratch buffer, a book each
+//!   thread                  waits, accepts, runs what is ready; hands over to who has fewer
+//!     Admission             -> Permit, or reset at once (counted); or the queue waits (acceptRate)
+//!     Connection::run       one connection; THE function to read first
+//!       Opening             -> Settled: a backend that speaks, or ConnectError: reset at once
+//!         connect::pick     -> a backend among those treated `serve` and not yet tried
 //!         FirstFlight       what may be said again to the next backend, if this one fails
-//!       relay::relay        -> Relayed: bytes in both directions, and why it ended
-//!       account::account    metrics and one `debug!` event
+//!       Relay               what to do next; knows no socket
+//!         relay::drive      does it: recv, send, splice
+//!       Flushing            what the client is owed, before we reset it
+//!     Book                  counts; carried over to the metrics four times a second
 //! ```
 //!
 //! Invariants:
 //! - a client's bytes arrive whole and in order, or its connection is reset;
 //! - no client is held waiting where no backend is left: it is reset at once;
 //! - no buffer is held while a connection is idle: what a peer would not take at once is all that
-//!   is ever kept.
+//!   is ever kept;
+//! - a connection lives on one thread, and nothing on that thread blocks.
 
 mod account;
 mod admission;
@@ -36,7 +39,9 @@ mod thread;
 
 pub use account::Ended;
 pub use balancer::Balancer;
-pub use config::{ConnectConfig, ListenAddress, ListenAddressError, ListenConfig, RelayConfig};
+pub use config::{
+    ConnectConfig, DataPlaneConfig, ListenAddress, ListenAddressError, ListenConfig, RelayConfig,
+};
 pub use data_plane::DataPlane;
 pub use listener::{BindError, Listener};
 pub use metrics::describe;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_core::endpoint::Endpoint;
 use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 
@@ -27,7 +27,15 @@ pub fn describe() {
     );
     describe_counter!(
         "evenkeel_connections_rejected_total",
-        "Clients that were reset before a backend was connected"
+        "Clients that were reset before a backend was connected, by reason"
+    );
+    describe_gauge!(
+        "evenkeel_connections_limit",
+        "Connections of a service that may be open at once: listen.maxConnections"
+    );
+    describe_counter!(
+        "evenkeel_client_rates_forgotten_total",
+        "Times a client's rate was forgotten too early for want of room, so that the client may have come faster than listen.acceptRatePerClient"
     );
     describe_counter!(
         "evenkeel_connect_failures_total",
@@ -117,6 +125,8 @@ impl From<Refused> for Rejected {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Limit => Self::Limit,
+            Refused::ClientLimit => Self::ClientLimit,
+            Refused::ClientRate => Self::ClientRate,
         }
     }
 }
@@ -129,13 +139,15 @@ pub(crate) struct ServiceMetrics {
     connection_duration: Histogram,
     connect_duration: Histogram,
     rejected: [Counter; Rejected::ALL.len()],
+    rates_forgotten: Counter,
     // A pool has 1 to 9 backends and gains one a day: read by a scan, extended by a swap.
     backends: ArcSwap<Vec<Arc<BackendMetrics>>>,
 }
 
 impl ServiceMetrics {
-    pub(crate) fn new(service: &str) -> Self {
+    pub(crate) fn new(service: &str, limit: u32) -> Self {
         let label = || [("service", service.to_owned())];
+        gauge!("evenkeel_connections_limit", &label()).set(f64::from(limit));
         Self {
             service: service.to_owned(),
             accepted: AtomicU64::new(0),
@@ -147,6 +159,7 @@ impl ServiceMetrics {
                     [("service", service.to_owned()), ("reason", reason.as_str().to_owned())];
                 counter!("evenkeel_connections_rejected_total", &labels)
             }),
+            rates_forgotten: counter!("evenkeel_client_rates_forgotten_total", &label()),
             backends: ArcSwap::default(),
         }
     }
@@ -165,6 +178,10 @@ impl ServiceMetrics {
 
     pub(crate) fn ended(&self, duration: Duration) {
         self.connection_duration.record(duration);
+    }
+
+    pub(crate) fn rates_forgotten(&self, so_far: u64) {
+        self.rates_forgotten.absolute(so_far);
     }
 
     pub(crate) fn rejected(&self, reason: Rejected) {

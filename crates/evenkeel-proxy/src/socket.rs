@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use evenkeel_core::units::Span;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
@@ -59,7 +60,7 @@ fn unbound(address: SocketAddr, relay: &RelayConfig) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
-    keep(&socket, relay)?;
+    keep(&socket, relay, relay.client_user_timeout())?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -95,17 +96,17 @@ pub(crate) enum ConnectStart {
 /// # Errors
 /// If the kernel refuses an option.
 pub(crate) fn keep_backend(leg: &OwnedFd, relay: &RelayConfig) -> io::Result<()> {
-    keep(&SockRef::from(leg), relay)
+    keep(&SockRef::from(leg), relay, relay.backend_user_timeout())
 }
 
-fn keep(socket: &Socket, relay: &RelayConfig) -> io::Result<()> {
+fn keep(socket: &Socket, relay: &RelayConfig, user_timeout: Span) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(relay.keepalive_idle.into())
         .with_interval(relay.keepalive_interval.into())
         .with_retries(relay.keepalive_count);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(Some(relay.user_timeout.into()))
+    socket.set_tcp_user_timeout(Some(user_timeout.into()))
 }
 
 /// Has the socket close with a reset, so that the peer knows at once that this was no orderly end.
@@ -135,8 +136,6 @@ pub(crate) fn writable_when_all_is_sent(socket: &OwnedFd) -> io::Result<()> {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use evenkeel_core::units::Span;
-
     use super::*;
 
     /// Both legs: what the kernel says is in force, not what was asked for.
@@ -146,7 +145,8 @@ mod tests {
             keepalive_idle: Span::from_secs(21),
             keepalive_interval: Span::from_secs(7),
             keepalive_count: 4,
-            user_timeout: Span::from_secs(33),
+            client_user_timeout: Some(Span::from_secs(33)),
+            backend_user_timeout: Some(Span::from_secs(44)),
             ..RelayConfig::default()
         };
         for address in ["127.0.0.1:0", "[::1]:0"] {
@@ -157,14 +157,15 @@ mod tests {
             let near = begin_connect(address).unwrap();
             let accepted = OwnedFd::from(listener.accept().unwrap().0);
             keep_backend(&near, &relay).unwrap();
-            for leg in [&near, &accepted] {
+            for (leg, user_timeout) in [(&near, 44), (&accepted, 33)] {
                 let leg = SockRef::from(leg);
                 assert!(leg.tcp_nodelay().unwrap() && leg.keepalive().unwrap());
                 assert_eq!(leg.tcp_keepalive_time().unwrap(), Duration::from_secs(21));
                 assert_eq!(leg.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
                 assert_eq!(leg.tcp_keepalive_retries().unwrap(), 4);
                 assert_eq!(leg.tcp_notsent_lowat().unwrap(), UNSENT);
-                assert_eq!(leg.tcp_user_timeout().unwrap(), Some(Duration::from_secs(33)));
+                let user_timeout = Duration::from_secs(user_timeout);
+                assert_eq!(leg.tcp_user_timeout().unwrap(), Some(user_timeout));
             }
         }
     }

@@ -298,16 +298,14 @@ impl DataThread {
             return;
         }
         let mut rung = 0_u64;
-        let places: Vec<usize> = self
-            .listeners
-            .iter()
-            .filter(|(_, listener)| {
-                listener.ready || self.draining || listener.paused_until.is_some_and(|at| at <= now)
-            })
-            .map(|(place, _)| place)
-            .collect();
-        for place in places {
-            self.accept_on(place, now, &mut rung);
+        // A service has one or two, and they never move.
+        for place in 0..self.listeners.capacity() {
+            self.resume(place, now);
+            let Some(listener) = self.listeners.get(place) else { continue };
+            // Only where someone waits: without a descriptor accept(2) fails before it looks.
+            if listener.ready || self.draining {
+                self.accept_on(place, now, &mut rung);
+            }
         }
         for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
             if rung & (1 << (index % 64)) != 0 && index != self.index {
@@ -326,7 +324,6 @@ impl DataThread {
 
     /// Accepts those who wait on one socket, as many as it is their turn for.
     fn accept_on(&mut self, place: usize, now: Instant, rung: &mut u64) {
-        self.resume(place, now);
         let mut accepted = 0;
         loop {
             let Some(listener) = self.listeners.get_mut(place) else { return };
@@ -351,8 +348,12 @@ impl DataThread {
                         address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
                     self.admit(client, address, balancer, now, rung);
                 }
-                Err(Errno::AGAIN | Errno::INTR) => return,
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    balancer.admission.give_back();
+                    return;
+                }
                 Err(error) => {
+                    balancer.admission.give_back();
                     if !self.accept_failed(place, error, now) {
                         return;
                     }
@@ -429,6 +430,7 @@ impl DataThread {
             Ok(permit) => permit,
             Err(refused) => {
                 socket::reset(client);
+                balancer.admission.give_back();
                 balancer.metrics.rejected(refused.into());
                 return;
             }

@@ -17,7 +17,7 @@ use evenkeel_proxy::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -35,16 +35,19 @@ struct Service {
 }
 
 fn service(listen: &str, limit: u32) -> Service {
+    limited(listen, &ListenConfig { max_connections: limit, ..ListenConfig::on(Vec::new()) })
+}
+
+fn limited(listen: &str, config: &ListenConfig) -> Service {
     let (writer, pool) = Pool::new();
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let (send, suspects) = mpsc::channel(64);
-    let config = ListenConfig { max_connections: limit, ..ListenConfig::on(Vec::new()) };
     let connect =
         ConnectConfig { attempt_timeout: Span::from_millis(300), timeout: Span::from_secs(2) };
     let balancer = Balancer::new(
         "api",
         pool,
-        &config,
+        config,
         connect,
         RelayConfig::default(),
         Policy::default(),
@@ -337,6 +340,48 @@ async fn one_over_the_limit_is_reset_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn one_client_over_its_own_limit_is_reset_and_others_are_served() {
+    let limits =
+        ListenConfig { max_connections_per_client: Some(1), ..ListenConfig::on(Vec::new()) };
+    let mut service = limited("127.0.0.1:0", &limits);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut open = TcpStream::connect(service.address).await.unwrap();
+    open.read_exact(&mut [0]).await.unwrap();
+    assert_eq!(service.who().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    other.connect(service.address).await.unwrap().read_exact(&mut [0]).await.unwrap();
+    // Its one connection is free again once it has ended on both sides.
+    drop(open);
+    while service.who().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_herd_is_paced_and_everyone_is_served() {
+    const RATE: u32 = 10;
+    let limits = ListenConfig { accept_rate: Some(RATE), ..ListenConfig::on(Vec::new()) };
+    let mut service = limited("127.0.0.1:0", &limits);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let start = Instant::now();
+    let mut herd = Vec::new();
+    for _ in 0..RATE + 5 {
+        herd.push(TcpStream::connect(service.address).await.unwrap());
+    }
+    for client in &mut herd {
+        timeout(SOON, client.read_exact(&mut [0])).await.unwrap().unwrap();
+    }
+    // A second's worth at once, perhaps one more whose turn was taken beforehand, and the others a
+    // tenth of a second apart.
+    assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
+    service.end().await;
+}
+
+#[tokio::test]
 async fn new_connections_are_spread_over_all_that_are_served() {
     let mut service = service("127.0.0.1:0", 100);
     let mut backends = Vec::new();
@@ -391,9 +436,9 @@ async fn without_file_descriptors_it_neither_spins_nor_stops() {
     // Room for the client below and nothing else: accept has no descriptor left.
     let used = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
     setrlimit(Resource::Nofile, Rlimit { current: Some(used), maximum: before.maximum }).unwrap();
-    let mut starved = TcpStream::connect(service.address).await.unwrap();
-    let error = timeout(SOON, starved.read_exact(&mut [0])).await.expect("told, not held waiting");
-    assert!(error.is_err());
+    // It may be told before its own connect has returned.
+    let error = timeout(SOON, service.who()).await.expect("told, not held waiting");
+    assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     setrlimit(Resource::Nofile, before).unwrap();
     let who = timeout(SOON, service.who()).await.expect("served again");
     assert_eq!(who.unwrap(), b'a');

@@ -78,7 +78,7 @@ impl LoadBalancer {
             .flat_map(|service| &service.listen.addresses)
             .map(|address| address.address())
             .collect();
-        let data_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let data_threads = config.data_plane.threads();
         let data_plane = DataPlane::start(data_threads, &connections, &shutdown)
             .map_err(BalancerError::DataPlane)?;
         let around = Surroundings {

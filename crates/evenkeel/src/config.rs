@@ -27,7 +27,7 @@ use evenkeel_core::tolerance::Quorum;
 use evenkeel_core::units::{Span, between};
 use evenkeel_discovery::source::Source;
 use evenkeel_health::HealthConfig;
-use evenkeel_proxy::{ConnectConfig, ListenConfig, Policy, RelayConfig};
+use evenkeel_proxy::{ConnectConfig, DataPlaneConfig, ListenConfig, Policy, RelayConfig};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,10 @@ pub(crate) struct Config {
     #[serde(default)]
     #[garde(dive)]
     pub(crate) admin: AdminConfig,
+    /// What carries all services.
+    #[serde(default)]
+    #[garde(dive)]
+    pub(crate) data_plane: DataPlaneConfig,
     /// What is balanced; at least one.
     #[garde(length(min = 1), dive)]
     pub(crate) services: Vec<ServiceConfig>,

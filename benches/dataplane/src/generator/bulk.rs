@@ -14,11 +14,7 @@ use crate::reactor::{EventFlags, Reactor};
 use crate::wire::{Source, Wire, would_block};
 
 /// The backend sends.
-pub(super) fn down(
-    load: &Load,
-    from_memory: bool,
-    pace: &mut dyn Pace,
-) -> Result<Seen, Failed> {
+pub(super) fn down(load: &Load, from_memory: bool, pace: &mut dyn Pace) -> Result<Seen, Failed> {
     let total = total(&load.order);
     let mut reactor = Reactor::new()?;
     let mut scratch = vec![0; SCRATCH];

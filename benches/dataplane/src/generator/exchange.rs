@@ -77,7 +77,9 @@ impl Exchange {
     /// Does what an event allows. True: the answer is complete.
     pub(super) fn go_on(&mut self, flags: EventFlags, scratch: &mut [u8]) -> io::Result<bool> {
         if self.unsent > 0 || self.wire.is_blocked() {
-            self.wire.flush().or_else(|error| if would_block(&error) { Ok(()) } else { Err(error) })?;
+            self.wire
+                .flush()
+                .or_else(|error| if would_block(&error) { Ok(()) } else { Err(error) })?;
             self.send()?;
         }
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {

@@ -47,8 +47,7 @@ const MEBIBYTE: u64 = 1 << 20;
 #[test]
 fn every_byte_of_bulk_arrives() {
     for secure in [false, true] {
-        for work in
-            [Work::Down { from_memory: false }, Work::Down { from_memory: true }, Work::Up]
+        for work in [Work::Down { from_memory: false }, Work::Down { from_memory: true }, Work::Up]
         {
             let seen = seen(work, 3, Span::Counted(5 * MEBIBYTE + 7), secure);
             assert_eq!(seen.count, 3 * (5 * MEBIBYTE + 7), "{work:?} {secure}");

@@ -13,12 +13,7 @@ pub(super) const NGINX: &str = include_str!("../../peers/nginx.conf");
 pub(super) const ENVOY: &str = include_str!("../../peers/envoy.yaml");
 
 /// Fills a template in.
-pub(super) fn fill(
-    template: &str,
-    listen: SocketAddr,
-    place: &Place,
-    directory: &Path,
-) -> String {
+pub(super) fn fill(template: &str, listen: SocketAddr, place: &Place, directory: &Path) -> String {
     let threads = place.threads;
     let data_plane = if place.knows_data_plane {
         format!("dataPlane: {{threads: {threads}}}")

@@ -24,8 +24,8 @@ pub(crate) struct Identity {
 impl Identity {
     /// Makes a key and a certificate.
     pub(crate) fn new() -> io::Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()])
-            .map_err(io::Error::other)?;
+        let made =
+            rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).map_err(io::Error::other)?;
         let certificate = made.cert.der().clone();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use evenkeel_core::endpoint::Endpoint;
 use evenkeel_discovery::source::Source;
 use evenkeel_health::probe::Probe;
-use evenkeel_proxy::ListenAddress;
+use evenkeel_proxy::{ListenAddress, ListenConfig};
 
 use super::credentials::CredentialsConfig;
 use super::mistake::Mistake;
@@ -244,6 +244,25 @@ pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
         if only_one {
             warnings.push(Warning(format!("service `{name}`: one endpoint tolerates no failure")));
         }
+        limits_of_one_client(name, &service.listen, &mut warnings);
     }
     warnings
+}
+
+/// A limit of one client that is above the limit of all together, which is always met first.
+fn limits_of_one_client(name: &str, listen: &ListenConfig, warnings: &mut Vec<Warning>) {
+    let open = listen
+        .max_connections_per_client
+        .map(|one| ("maxConnectionsPerClient", one, "maxConnections", listen.max_connections));
+    let rate = listen
+        .accept_rate_per_client
+        .zip(listen.accept_rate)
+        .map(|(one, all)| ("acceptRatePerClient", one, "acceptRate", all));
+    for (key, one, key_of_all, all) in [open, rate].into_iter().flatten() {
+        if one > all {
+            warnings.push(Warning(format!(
+                "service `{name}`: listen.{key} ({one}) never takes effect: {key_of_all} ({all}) is lower"
+            )));
+        }
+    }
 }

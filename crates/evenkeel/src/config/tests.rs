@@ -183,6 +183,45 @@ fn a_number_is_told_why_it_is_none() {
 }
 
 #[test]
+fn the_limits_on_clients_are_told_where_they_are_wrong() {
+    let listen = |limits: &str| {
+        VALID.replace("[\"127.0.0.1:6443\"]}", &format!("[\"127.0.0.1:6443\"], {limits}}}"))
+    };
+    for (limits, told) in [
+        ("maxConnectionsPerClient: 0", "5:70 `0` is lower than 1"),
+        ("acceptRate: 1000001", "5:57 `1000001` is greater than 1000000"),
+        ("acceptRatePerClient: -1", "5:66 `-1` is negative"),
+    ] {
+        assert_eq!(wrong(listen(limits)), [told], "{limits}");
+    }
+    assert_eq!(wrong(format!("{VALID}dataPlane: {{threads: 0}}\n")), ["8:22 `0` is lower than 1"]);
+    assert_eq!(
+        wrong(format!("{VALID}dataPlane: {{threads: 257}}\n")),
+        ["8:22 `257` is greater than 256"]
+    );
+}
+
+#[test]
+fn a_limit_of_one_client_that_cannot_be_reached_is_a_warning() {
+    let told = |limits: &str| -> Vec<String> {
+        let listen = format!("[\"127.0.0.1:6443\"], {limits}}}");
+        let config = valid(&VALID.replace("[\"127.0.0.1:6443\"]}", &listen));
+        warnings(&config).into_iter().map(|Warning(told)| told).collect()
+    };
+    assert_eq!(
+        told(
+            "maxConnections: 9, maxConnectionsPerClient: 10, acceptRate: 2, acceptRatePerClient: 3"
+        ),
+        [
+            "service `api`: listen.maxConnectionsPerClient (10) never takes effect: maxConnections (9) is lower",
+            "service `api`: listen.acceptRatePerClient (3) never takes effect: acceptRate (2) is lower",
+        ]
+    );
+    let as_high = "maxConnections: 9, maxConnectionsPerClient: 9, acceptRatePerClient: 3";
+    assert_eq!(told(as_high), [""; 0]);
+}
+
+#[test]
 fn a_config_that_is_shown_reads_back_the_same() {
     for text in [VALID, REFERENCE] {
         let config = valid(text);
