@@ -9,7 +9,7 @@ use crate::proxy::Proxy;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Measure.
-    Measure(Box<Options>),
+    Measure(Box<Args>),
     /// Be the backend.
     Backend {
         /// Where to listen.
@@ -31,7 +31,7 @@ pub(crate) enum Command {
 
 /// How to measure.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct Args {
     /// The loads.
     pub(crate) loads: Vec<&'static Load>,
     /// Whether memory is measured.
@@ -66,7 +66,7 @@ pub(crate) struct Options {
     pub(crate) picture: Option<PathBuf>,
 }
 
-impl Options {
+impl Args {
     fn new(minute: bool) -> Self {
         let common = Self {
             loads: LOADS.iter().collect(),
@@ -124,47 +124,48 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Command, 
     }
 }
 
-fn boxed(options: Options) -> Command {
-    Command::Measure(Box::new(options))
+fn boxed(args: Args) -> Command {
+    Command::Measure(Box::new(args))
 }
 
-fn measure(words: Vec<String>) -> Result<Options, String> {
-    // What it sets other flags then change, wherever it stands.
-    let mut options = Options::new(words.iter().any(|word| word == "--minute"));
+fn measure(words: Vec<String>) -> Result<Args, String> {
+    // What it sets other arguments then change, wherever it stands.
+    let mut args = Args::new(words.iter().any(|word| word == "--minute"));
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        let (flag, mut value) = match word.split_once('=') {
-            Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
+        let (argument, mut value) = match word.split_once('=') {
+            Some((argument, value)) => (argument.to_owned(), Some(value.to_owned())),
             None => (word, None),
         };
-        let mut value =
-            || value.take().or_else(|| words.next()).ok_or_else(|| format!("{flag} takes a value"));
-        match flag.as_str() {
+        let mut value = || {
+            value.take().or_else(|| words.next()).ok_or_else(|| format!("{argument} takes a value"))
+        };
+        match argument.as_str() {
             "--minute" => {}
-            "--noisy" => (options.noisy, options.attempts) = (true, 1),
-            "--nice" => options.nice = number(&flag, &value()?)?,
-            "--only" => only(&mut options, &value()?)?,
-            "--proxies" => options.proxies = proxies(&value()?)?,
-            "--rounds" => options.rounds = number::<u32>(&flag, &value()?)?.max(1),
-            "--seconds" => options.seconds = number(&flag, &value()?)?,
-            "--attempts" => options.attempts = number(&flag, &value()?)?,
-            "--idle-connections" => options.idle_connections = number(&flag, &value()?)?,
-            "--threads" => options.threads = number(&flag, &value()?)?,
-            "--evenkeel" => options.evenkeel = value()?.into(),
+            "--noisy" => (args.noisy, args.attempts) = (true, 1),
+            "--nice" => args.nice = number(&argument, &value()?)?,
+            "--only" => only(&mut args, &value()?)?,
+            "--proxies" => args.proxies = proxies(&value()?)?,
+            "--rounds" => args.rounds = number::<u32>(&argument, &value()?)?.max(1),
+            "--seconds" => args.seconds = number(&argument, &value()?)?,
+            "--attempts" => args.attempts = number(&argument, &value()?)?,
+            "--idle-connections" => args.idle_connections = number(&argument, &value()?)?,
+            "--threads" => args.threads = number(&argument, &value()?)?,
+            "--evenkeel" => args.evenkeel = value()?.into(),
             "--evenkeel-env" => {
                 let pair = value()?;
                 let (name, set) = pair.split_once('=').ok_or("--evenkeel-env takes NAME=VALUE")?;
-                options.environment.push((name.to_owned(), set.to_owned()));
+                args.environment.push((name.to_owned(), set.to_owned()));
             }
-            "--envoy" => options.envoy = value()?.into(),
-            "--picture" => options.picture = Some(value()?.into()),
-            _ => return Err(format!("{flag} is no flag; --help lists them")),
+            "--envoy" => args.envoy = value()?.into(),
+            "--picture" => args.picture = Some(value()?.into()),
+            _ => return Err(format!("{argument} is no argument; --help lists them")),
         }
     }
-    Ok(options)
+    Ok(args)
 }
 
-fn only(options: &mut Options, list: &str) -> Result<(), String> {
+fn only(args: &mut Args, list: &str) -> Result<(), String> {
     let names: Vec<&str> = list.split(',').collect();
     let mut loads = Vec::new();
     for name in &names {
@@ -174,9 +175,9 @@ fn only(options: &mut Options, list: &str) -> Result<(), String> {
             None => return Err(format!("{name} is no load; --help lists them")),
         }
     }
-    options.loads = loads;
-    options.idle = names.contains(&IDLE);
-    options.calls = names.contains(&CALLS);
+    args.loads = loads;
+    args.idle = names.contains(&IDLE);
+    args.calls = names.contains(&CALLS);
     Ok(())
 }
 
@@ -186,8 +187,8 @@ fn proxies(list: &str) -> Result<Vec<Proxy>, String> {
     list.split(',').map(named).collect()
 }
 
-fn number<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_not_one| format!("{flag} takes a number, not {value}"))
+fn number<T: std::str::FromStr>(argument: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_not_one| format!("{argument} takes a number, not {value}"))
 }
 
 /// What `--help` says.
@@ -214,7 +215,7 @@ const CALLS: &str = "calls";
 const USAGE: &str = "\
 Measures evenkeel's data plane beside its peers, in a network namespace of its own.
 
-Usage: benches/dataplane/run [FLAGS]
+Usage: benches/dataplane/run [ARGUMENTS]
 
   --minute              about a minute: fewer loads, proxies, rounds and connections
   --only LOAD[,..]      only these loads
@@ -238,30 +239,30 @@ It takes root, `ip` and `setpriv`. All samples go to target/bench-dataplane/<tim
 mod tests {
     use super::*;
 
-    fn measured(line: &str) -> Result<Options, String> {
+    fn measured(line: &str) -> Result<Args, String> {
         let command = parse(line.split_whitespace().map(str::to_owned))?;
-        let Command::Measure(options) = command else { return Err(format!("{command:?}")) };
-        Ok(*options)
+        let Command::Measure(args) = command else { return Err(format!("{command:?}")) };
+        Ok(*args)
     }
 
     #[test]
     fn flags_change_what_the_minute_sets_wherever_it_stands() {
-        let options = measured("--rounds 7 --minute --seconds=0.1").unwrap();
-        assert_eq!((options.rounds, options.seconds, options.attempts), (7, 0.1, 2));
+        let args = measured("--rounds 7 --minute --seconds=0.1").unwrap();
+        assert_eq!((args.rounds, args.seconds, args.attempts), (7, 0.1, 2));
         assert_eq!(measured("").unwrap().rounds, 4);
     }
 
     #[test]
     fn only_names_loads_and_what_is_counted() {
-        let options = measured("--only ping,calls").unwrap();
-        assert_eq!(options.loads.len(), 1);
-        assert!(options.calls && !options.idle);
+        let args = measured("--only ping,calls").unwrap();
+        assert_eq!(args.loads.len(), 1);
+        assert!(args.calls && !args.idle);
         assert_eq!(measured("--only pong").unwrap_err(), "pong is no load; --help lists them");
     }
 
     #[test]
     fn what_is_no_flag_is_refused() {
-        assert_eq!(measured("--fast").unwrap_err(), "--fast is no flag; --help lists them");
+        assert_eq!(measured("--fast").unwrap_err(), "--fast is no argument; --help lists them");
         assert_eq!(measured("--rounds many").unwrap_err(), "--rounds takes a number, not many");
         assert_eq!(measured("--proxies").unwrap_err(), "--proxies takes a value");
     }

@@ -22,13 +22,13 @@ use crate::failed::{Doing, Failed};
 use crate::header::Header;
 use crate::number::{count, length};
 use crate::reactor::{EventFlags, Reactor};
-use crate::wire::{Identity, Source, Wire, would_block};
+use crate::wire::{Identity, Supply, Wire, would_block};
 
 /// A listener and its connections.
 pub(crate) struct Backend {
     listener: TcpListener,
     reactor: Reactor,
-    peers: Vec<Option<Peer>>,
+    clients: Vec<Option<Client>>,
     free: Vec<usize>,
     tools: Tools,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Backend {
 /// What all connections share.
 struct Tools {
     identity: Identity,
-    source: Source,
+    supply: Supply,
     scratch: Vec<u8>,
     zeros: Vec<u8>,
 }
@@ -49,11 +49,11 @@ impl Backend {
         reactor.add(&listener, LISTENER, EventFlags::IN)?;
         let tools = Tools {
             identity: Identity::new().doing(|| "make a certificate")?,
-            source: Source::new().doing(|| "make a memfd")?,
+            supply: Supply::new().doing(|| "make a memfd")?,
             scratch: vec![0; SCRATCH],
             zeros: vec![0; SCRATCH],
         };
-        Ok(Self { listener, reactor, peers: Vec::new(), free: Vec::new(), tools })
+        Ok(Self { listener, reactor, clients: Vec::new(), free: Vec::new(), tools })
     }
 
     /// Where it listens.
@@ -69,20 +69,20 @@ impl Backend {
     /// Serves until the process ends.
     pub(crate) fn run(mut self) -> Result<(), Failed> {
         loop {
-            let Self { listener, reactor, peers, free, tools } = &mut self;
-            reactor.wait(Duration::from_secs(60), |reactor, token, _flags| {
-                if token == LISTENER {
-                    return accept(listener, reactor, peers, free);
+            let Self { listener, reactor, clients, free, tools } = &mut self;
+            reactor.wait(Duration::from_secs(60), |reactor, index, _flags| {
+                if index == LISTENER {
+                    return accept(listener, reactor, clients, free);
                 }
-                let Some(slot) = peers.get_mut(token) else { return Ok(()) };
-                let Some(peer) = slot else { return Ok(()) };
-                if peer.go_on(tools).is_ok_and(|goes_on| goes_on) {
-                    let wanted = peer.wanted();
-                    return reactor.change(&peer.wire, token, &mut peer.interest, wanted);
+                let Some(place) = clients.get_mut(index) else { return Ok(()) };
+                let Some(client) = place else { return Ok(()) };
+                if client.go_on(tools).is_ok_and(|goes_on| goes_on) {
+                    let wanted = client.wanted();
+                    return reactor.change(&client.wire, index, &mut client.interest, wanted);
                 }
                 // What the client did to its connection is no failure of ours.
-                *slot = None;
-                free.push(token);
+                *place = None;
+                free.push(index);
                 Ok(())
             })?;
         }
@@ -93,7 +93,7 @@ impl Backend {
 fn accept(
     listener: &TcpListener,
     reactor: &Reactor,
-    peers: &mut Vec<Option<Peer>>,
+    clients: &mut Vec<Option<Client>>,
     free: &mut Vec<usize>,
 ) -> Result<(), Failed> {
     for _ in 0..ACCEPTS {
@@ -103,18 +103,18 @@ fn accept(
             Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error).doing(|| "accept"),
         };
-        let token = free.pop().unwrap_or(peers.len());
-        reactor.add(&socket, token, EventFlags::IN)?;
-        let peer = Some(Peer::new(socket));
-        match peers.get_mut(token) {
-            Some(slot) => *slot = peer,
-            None => peers.push(peer),
+        let index = free.pop().unwrap_or(clients.len());
+        reactor.add(&socket, index, EventFlags::IN)?;
+        let client = Some(Client::new(socket));
+        match clients.get_mut(index) {
+            Some(place) => *place = client,
+            None => clients.push(client),
         }
     }
     Ok(())
 }
 
-struct Peer {
+struct Client {
     wire: Wire,
     interest: EventFlags,
     state: State,
@@ -123,12 +123,12 @@ struct Peer {
 enum State {
     Hello { bytes: [u8; Header::LENGTH], got: usize },
     Echo(Echo),
-    Down { source: Source, left: u64 },
+    Down { supply: Supply, left: u64 },
     Up { count: u64 },
     Counted { bytes: [u8; 8], sent: usize },
 }
 
-impl Peer {
+impl Client {
     fn new(socket: OwnedFd) -> Self {
         let state = State::Hello { bytes: [0; Header::LENGTH], got: 0 };
         Self { wire: Wire::accepted(socket), interest: EventFlags::IN, state }
@@ -178,16 +178,16 @@ impl Peer {
                     return Ok(after_receive(wire));
                 }
                 // What follows the header often comes with it.
-                self.state = Self::begin(bytes, &tools.source, received - used)?;
+                self.state = Self::begin(bytes, &tools.supply, received - used)?;
                 Ok(Step::Again)
             }
             State::Echo(echo) => echo.step(wire, tools),
-            State::Down { source, left } => {
+            State::Down { supply, left } => {
                 if *left == 0 {
                     wire.finish()?;
                     return Ok(Step::Over);
                 }
-                *left -= count(wire.fill(source, *left)?);
+                *left -= count(wire.fill(supply, *left)?);
                 Ok(if *left == 0 { Step::Again } else { Step::Later })
             }
             State::Up { count: all } => {
@@ -211,7 +211,7 @@ impl Peer {
     }
 
     /// What a header begins, of which `more` bytes have come already.
-    fn begin(bytes: &[u8; Header::LENGTH], source: &Source, more: usize) -> io::Result<State> {
+    fn begin(bytes: &[u8; Header::LENGTH], supply: &Supply, more: usize) -> io::Result<State> {
         match Header::decode(bytes) {
             Some(Header::Echo { request, answer }) => {
                 let mut echo = Echo { request, answer, got: 0, unsent: 0 };
@@ -219,7 +219,7 @@ impl Peer {
                 Ok(State::Echo(echo))
             }
             Some(Header::Down { total, from_memory }) => {
-                Ok(State::Down { source: source.another(from_memory), left: total })
+                Ok(State::Down { supply: supply.another(from_memory), left: total })
             }
             Some(Header::Up) => Ok(State::Up { count: count(more) }),
             None => Err(io::ErrorKind::InvalidData.into()),

@@ -42,7 +42,7 @@ mod wire;
 use std::io::Write;
 use std::process::ExitCode;
 
-use args::{Command, Options};
+use args::{Args, Command};
 use backend::Backend;
 use failed::{Doing, Failed, in_one_line};
 use generator::Lines;
@@ -52,7 +52,7 @@ use stage::Hello;
 
 fn main() -> ExitCode {
     let done = match args::parse(std::env::args().skip(1)) {
-        Ok(Command::Measure(options)) => measure(&options),
+        Ok(Command::Measure(args)) => measure(&args),
         Ok(Command::Backend { address }) => serve(&address),
         Ok(Command::Generate { order }) => generate(&order),
         Ok(Command::Traps { arguments }) => traps(&arguments),
@@ -70,14 +70,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(options: &Options) -> Result<(), Failed> {
+fn measure(args: &Args) -> Result<(), Failed> {
     // All processes inherit it, so that none of them has an advantage.
-    rustix::process::setpriority_process(None, options.nice).doing(|| "set the niceness")?;
+    rustix::process::setpriority_process(None, args.nice).doing(|| "set the niceness")?;
     let namespace = Namespace::enter()?;
     signals::watch(namespace.name().to_owned())?;
-    let results = measure::run(namespace, options, &mut std::io::stderr())?;
-    say(&report::text(&results, options))?;
-    let path = report::write(&results, options)?;
+    let results = measure::run(namespace, args, &mut std::io::stderr())?;
+    say(&report::text(&results, args))?;
+    let path = report::write(&results, args)?;
     say(&format!("\nAll samples: {}\n", path.display()))
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::args::Options;
+use crate::args::Args;
 use crate::failed::{Doing, Failed};
 use crate::load::{Load, Unit};
 use crate::namespace::Namespace;
@@ -49,7 +49,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    fn new(load: &Load, proxy: Proxy, round: u32, seen: Seen, options: &Options) -> Self {
+    fn new(load: &Load, proxy: Proxy, round: u32, seen: Seen, args: &Args) -> Self {
         let foreign = seen.spent.foreign_cores();
         // A sample of nothing says nothing: its CPU would be infinite.
         let done = float(seen.count.max(1));
@@ -64,7 +64,7 @@ impl Sample {
             rate: done * rate / seen.seconds,
             cpu: seen.spent.proxy * cpu / done,
             foreign,
-            usable: options.noisy || noise::is_usable(foreign),
+            usable: args.noisy || noise::is_usable(foreign),
             seen,
         }
     }
@@ -73,53 +73,53 @@ impl Sample {
 /// Measures what is asked for; `progress` gets a line now and then.
 pub(crate) fn run(
     namespace: Namespace,
-    options: &Options,
+    args: &Args,
     progress: &mut impl Write,
 ) -> Result<Results, Failed> {
-    let mut stage = Stage::set(namespace, options)?;
+    let mut stage = Stage::set(namespace, args)?;
     let mut results = Results::default();
-    if !stage.knows_data_plane() && options.proxies.contains(&Proxy::Evenkeel) {
+    if !stage.knows_data_plane() && args.proxies.contains(&Proxy::Evenkeel) {
         tell(
             progress,
             "evenkeel does not know the key `dataPlane`: it has as many threads as it likes",
         )?;
     }
-    for round in 1..=options.rounds {
-        for load in &options.loads {
-            tell(progress, &format!("round {round}/{}: {}", options.rounds, load.title))?;
-            let mut order = options.proxies.clone();
+    for round in 1..=args.rounds {
+        for load in &args.loads {
+            tell(progress, &format!("round {round}/{}: {}", args.rounds, load.title))?;
+            let mut order = args.proxies.clone();
             if round % 2 == 0 {
                 order.reverse();
             }
             for proxy in order {
                 let sample = noise::quietest(
-                    options.attempts,
+                    args.attempts,
                     |sample: &Sample| sample.foreign,
                     || pause(noise::PAUSE),
                     || {
-                        let seen = stage.sample(load, proxy, options.seconds)?;
-                        Ok::<_, Failed>(Sample::new(load, proxy, round, seen, options))
+                        let seen = stage.sample(load, proxy, args.seconds)?;
+                        Ok::<_, Failed>(Sample::new(load, proxy, round, seen, args))
                     },
                 )?;
                 results.samples.push(sample);
             }
         }
     }
-    let proxies = options.proxies.iter().copied().filter(|proxy| *proxy != Proxy::Direct);
-    if options.calls {
+    let proxies = args.proxies.iter().copied().filter(|proxy| *proxy != Proxy::Direct);
+    if args.calls {
         for proxy in proxies.clone() {
             tell(progress, &format!("system calls of {}", proxy.name()))?;
             let of_it = results.calls.entry(proxy.name()).or_default();
-            for (name, work, each) in counted(options.hundreds) {
+            for (name, work, each) in counted(args.hundreds) {
                 of_it.insert(name, stage.calls(work, proxy, each)?);
             }
         }
     }
     // Last, since it starts the proxies anew.
-    if options.idle {
+    if args.idle {
         for proxy in proxies {
             tell(progress, &format!("memory of {}", proxy.name()))?;
-            if let Some(idle) = stage.idle(proxy, options.idle_connections)? {
+            if let Some(idle) = stage.idle(proxy, args.idle_connections)? {
                 results.idle.insert(proxy.name(), idle);
             }
         }

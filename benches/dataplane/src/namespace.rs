@@ -1,11 +1,12 @@
-//! A network namespace of its own, with the settings that a measurement needs, removed at the end.
+//! A network namespace of its own, with the settings that a measurement needs, and a directory for
+//! what is written meanwhile. Both are removed at the end.
 //!
-//! A name is `ekbench<pid>`. One whose pid no longer lives was left by a bench that was killed, and
-//! the next bench removes it, with what still runs there.
+//! The name of both is `ekbench<pid>`. One whose pid no longer lives was left by a bench that was
+//! killed, and the next bench removes it, with what still runs there.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,6 +28,7 @@ impl Namespace {
         }
         let namespace = Self { name: format!("{PREFIX}{}", std::process::id()) };
         let name = namespace.name();
+        fs::create_dir(namespace.directory()).doing(|| "make a directory")?;
         ip(&format!("netns add {name}"))?;
         let file = File::open(Path::new(NAMESPACES).join(name)).doing(|| "open the namespace")?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
@@ -44,6 +46,11 @@ impl Namespace {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where to write.
+    pub(crate) fn directory(&self) -> PathBuf {
+        directory(&self.name)
     }
 
     /// Says how large a packet is from now on.
@@ -74,7 +81,7 @@ pub(crate) enum Packets {
     Small,
 }
 
-/// Ends what runs in a namespace, and removes it. What cannot be done the next bench tries again.
+/// Ends what runs in a namespace, and removes it and its directory. What cannot be done the next bench tries again.
 pub(crate) fn remove(name: &str) {
     let pids = Command::new("ip").args(["netns", "pids", name]).output();
     let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
@@ -86,6 +93,11 @@ pub(crate) fn remove(name: &str) {
         }
     }
     drop(ip(&format!("netns delete {name}")));
+    drop(fs::remove_dir_all(directory(name)));
+}
+
+fn directory(name: &str) -> PathBuf {
+    std::env::temp_dir().join(name)
 }
 
 /// bbr on loopback would measure its pacing timers.
@@ -111,7 +123,8 @@ fn ip(line: &str) -> Result<(), Failed> {
 }
 
 fn left() -> Vec<String> {
-    let Ok(entries) = fs::read_dir(NAMESPACES) else { return Vec::new() };
+    let places = [Path::new(NAMESPACES), &std::env::temp_dir()].map(fs::read_dir);
+    let entries = places.into_iter().filter_map(Result::ok).flatten();
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| owner(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()))

@@ -1,6 +1,6 @@
 //! The closed set of what is measured, and how each is started.
 
-mod peer;
+mod config;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ impl Proxy {
     ) -> Result<Command, Failed> {
         let write = |name: &str, template: &str| {
             let path = directory.join(name);
-            let text = peer::fill(template, listen, place, directory);
+            let text = config::fill(template, listen, place, directory);
             std::fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
             Ok::<_, Failed>(path)
         };
@@ -126,24 +126,24 @@ impl Proxy {
         };
         match self {
             Self::Direct => Err(Failed::because("start it", "direct is no proxy")),
-            Self::Haproxy => haproxy(peer::HAPROXY),
-            Self::HaproxySplice => haproxy(peer::HAPROXY_SPLICE),
-            Self::HaproxyPinned => haproxy(peer::HAPROXY_PINNED),
+            Self::Haproxy => haproxy(config::HAPROXY),
+            Self::HaproxySplice => haproxy(config::HAPROXY_SPLICE),
+            Self::HaproxyPinned => haproxy(config::HAPROXY_PINNED),
             Self::Evenkeel | Self::EvenkeelAgain => {
-                let path = write("evenkeel.yaml", peer::EVENKEEL)?;
+                let path = write("evenkeel.yaml", config::EVENKEEL)?;
                 let mut command = child::command(&place.evenkeel);
                 command.args(["run", "--log-level", "warn", "--config"]).arg(path);
                 command.envs(place.environment.iter().cloned());
                 Ok(command)
             }
             Self::Nginx => {
-                let path = write("nginx.conf", peer::NGINX)?;
+                let path = write("nginx.conf", config::NGINX)?;
                 let mut command = child::command("nginx");
                 command.arg("-p").arg(directory).arg("-c").arg(path);
                 Ok(command)
             }
             Self::Envoy => {
-                let path = write("envoy.yaml", peer::ENVOY)?;
+                let path = write("envoy.yaml", config::ENVOY)?;
                 let mut command = child::command(&place.envoy);
                 command.args(["--concurrency", &place.threads.to_string(), "-c"]).arg(path);
                 command.args(["--disable-hot-restart", "--log-level", "error"]);
@@ -179,7 +179,7 @@ impl Place {
         let listen = SocketAddr::from(([127, 0, 0, 1], 9999));
         let mut check = |knows| {
             self.knows_data_plane = knows;
-            let text = peer::fill(peer::EVENKEEL, listen, self, &self.directory);
+            let text = config::fill(config::EVENKEEL, listen, self, &self.directory);
             std::fs::write(&path, text).doing(|| "write a config")?;
             let output =
                 Command::new(&self.evenkeel).args(["check", "--config"]).arg(&path).output();

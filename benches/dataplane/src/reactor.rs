@@ -1,4 +1,4 @@
-//! epoll, level-triggered, with the index of a connection as its token.
+//! epoll, level-triggered, with the index of a connection as its index.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -28,10 +28,10 @@ impl Reactor {
     pub(crate) fn add(
         &self,
         socket: impl AsFd,
-        token: usize,
+        index: usize,
         interest: EventFlags,
     ) -> Result<(), Failed> {
-        epoll::add(&self.epoll, socket, EventData::new_u64(count(token)), interest)
+        epoll::add(&self.epoll, socket, EventData::new_u64(count(index)), interest)
             .doing(|| "watch a socket")
     }
 
@@ -39,7 +39,7 @@ impl Reactor {
     pub(crate) fn change(
         &self,
         socket: impl AsFd,
-        token: usize,
+        index: usize,
         interest: &mut EventFlags,
         wanted: EventFlags,
     ) -> Result<(), Failed> {
@@ -47,7 +47,7 @@ impl Reactor {
             return Ok(());
         }
         *interest = wanted;
-        epoll::modify(&self.epoll, socket, EventData::new_u64(count(token)), wanted)
+        epoll::modify(&self.epoll, socket, EventData::new_u64(count(index)), wanted)
             .doing(|| "watch a socket for something else")
     }
 

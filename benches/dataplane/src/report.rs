@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use crate::args::Options;
+use crate::args::Args;
 use crate::failed::{Doing, Failed};
 use crate::figure::{Figure, figures};
 use crate::measure::Results;
@@ -16,12 +16,12 @@ use crate::statistics::median;
 use crate::{picture, table, target};
 
 /// All tables, as one text.
-pub(crate) fn text(results: &Results, options: &Options) -> String {
+pub(crate) fn text(results: &Results, args: &Args) -> String {
     let figures = figures(results);
-    let proxies = &options.proxies;
+    let proxies = &args.proxies;
     let judged = target::judge(&figures);
     let parts = [
-        head(options),
+        head(args),
         table::ratios(&figures, proxies),
         table::absolutes(&figures, proxies),
         table::every_p99(&figures, proxies),
@@ -32,10 +32,11 @@ pub(crate) fn text(results: &Results, options: &Options) -> String {
 }
 
 /// Writes all samples to a file named after the time, and the picture if there is to be one.
-pub(crate) fn write(results: &Results, options: &Options) -> Result<PathBuf, Failed> {
+pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
     let figures = figures(results);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-dataplane");
     fs::create_dir_all(&directory).doing(|| "make a directory for the result")?;
+    let directory = directory.canonicalize().doing(|| "find the directory for the result")?;
     let now = OffsetDateTime::now_utc();
     let name =
         format!("{}T{:02}{:02}{:02}Z.json", now.date(), now.hour(), now.minute(), now.second());
@@ -49,23 +50,23 @@ pub(crate) fn write(results: &Results, options: &Options) -> Result<PathBuf, Fai
     });
     let medians: serde_json::Map<String, serde_json::Value> = medians.collect();
     let all = json!({
-        "conditions": conditions(options),
+        "conditions": conditions(args),
         "figures": medians,
         "results": results,
     });
     let text = serde_json::to_string_pretty(&all).doing(|| "write the result as JSON")?;
     fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
-    if let Some(path) = &options.picture {
+    if let Some(path) = &args.picture {
         fs::write(path, picture::draw(&figures)).doing(|| format!("write {}", path.display()))?;
     }
     Ok(path)
 }
 
 /// What the measurement ran on, in lines.
-fn head(options: &Options) -> String {
+fn head(args: &Args) -> String {
     let kernel = kernel();
     let lines = std::iter::once(format!("{} CPUs, Linux {kernel}", cpus()));
-    let versions = versions(options).into_iter().map(|(name, version)| {
+    let versions = versions(args).into_iter().map(|(name, version)| {
         let version = version.unwrap_or_else(|| "not here".to_owned());
         format!("{name}: {version}")
     });
@@ -74,16 +75,16 @@ fn head(options: &Options) -> String {
 }
 
 /// What the measurement ran on.
-fn conditions(options: &Options) -> serde_json::Value {
-    let versions = versions(options).into_iter();
+fn conditions(args: &Args) -> serde_json::Value {
+    let versions = versions(args).into_iter();
     let versions: serde_json::Map<String, serde_json::Value> =
         versions.map(|(name, version)| (name.to_owned(), json!(version))).collect();
     json!({
         "kernel": kernel(),
         "cpus": cpus(),
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "seconds": options.seconds,
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "seconds": args.seconds,
         "versions": versions,
     })
 }
@@ -98,11 +99,11 @@ fn cpus() -> usize {
 }
 
 /// The programs that were measured, with their versions.
-fn versions(options: &Options) -> Vec<(&'static str, Option<String>)> {
-    let of = |proxies: &[Proxy]| options.proxies.iter().any(|proxy| proxies.contains(proxy));
+fn versions(args: &Args) -> Vec<(&'static str, Option<String>)> {
+    let of = |proxies: &[Proxy]| args.proxies.iter().any(|proxy| proxies.contains(proxy));
     let mut versions = Vec::new();
     if of(&[Proxy::Evenkeel, Proxy::EvenkeelAgain]) {
-        versions.push(("evenkeel", version(&options.evenkeel, "--version")));
+        versions.push(("evenkeel", version(&args.evenkeel, "--version")));
     }
     if of(&[Proxy::Haproxy, Proxy::HaproxySplice, Proxy::HaproxyPinned]) {
         versions.push(("haproxy", version(Path::new("haproxy"), "-v")));
@@ -111,14 +112,14 @@ fn versions(options: &Options) -> Vec<(&'static str, Option<String>)> {
         versions.push(("nginx", version(Path::new("nginx"), "-v")));
     }
     if of(&[Proxy::Envoy]) {
-        versions.push(("envoy", version(&options.envoy, "--version")));
+        versions.push(("envoy", version(&args.envoy, "--version")));
     }
     versions
 }
 
 /// The first line that a program says of its version. None: it is not here.
-fn version(program: &Path, flag: &str) -> Option<String> {
-    let output = Command::new(program).arg(flag).output().ok()?;
+fn version(program: &Path, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().find(|line| !line.is_empty()).map(str::to_owned)
 }

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
-use crate::args::Options;
+use crate::args::Args;
 use crate::child::{self, Child, Speech};
 use crate::cpu::Watched;
 use crate::failed::{Doing, Failed};
@@ -29,9 +28,8 @@ pub(crate) struct Stage {
     _speech: Speech,
     certificate: Vec<u8>,
     place: Place,
-    // Last, so that nothing runs in them any more.
+    // Last, so that nothing runs in it any more.
     namespace: Namespace,
-    directory: TempDir,
 }
 
 /// What a backend says first.
@@ -65,26 +63,25 @@ pub(crate) struct Calls {
 
 impl Stage {
     /// Sets the stage and starts the proxies; those that all loads share run on beside each other.
-    pub(crate) fn set(namespace: Namespace, options: &Options) -> Result<Self, Failed> {
-        let directory = tempfile::Builder::new().prefix(namespace.name()).tempdir();
-        let directory = directory.doing(|| "make a directory")?;
+    pub(crate) fn set(namespace: Namespace, args: &Args) -> Result<Self, Failed> {
+        let directory = namespace.directory();
         let mut command = child::own()?;
         command.arg("backend").arg(SocketAddr::from((LOOPBACK, BACKEND)).to_string());
-        let (mut backend, mut speech) = Child::converse("backend", command, directory.path())?;
+        let (mut backend, mut speech) = Child::converse("backend", command, &directory)?;
         let line = speech.line()?.ok_or_else(|| backend.ended("it said nothing"))?;
         backend.check()?;
         let hello: Hello = serde_json::from_str(&line).doing(|| "understand the backend")?;
         let mut place = Place {
-            directory: directory.path().to_owned(),
+            directory,
             backend: hello.address,
-            threads: options.threads,
-            evenkeel: options.evenkeel.clone(),
-            environment: options.environment.clone(),
+            threads: args.threads,
+            evenkeel: args.evenkeel.clone(),
+            environment: args.environment.clone(),
             knows_data_plane: false,
-            envoy: options.envoy.clone(),
+            envoy: args.envoy.clone(),
         };
         let ours = [Proxy::Evenkeel, Proxy::EvenkeelAgain];
-        if options.proxies.iter().any(|proxy| ours.contains(proxy)) {
+        if args.proxies.iter().any(|proxy| ours.contains(proxy)) {
             place.ask_evenkeel()?;
         }
         let mut stage = Self {
@@ -94,9 +91,8 @@ impl Stage {
             certificate: hello.certificate,
             place,
             namespace,
-            directory,
         };
-        for proxy in &options.proxies {
+        for proxy in &args.proxies {
             if let Some(running) = proxy.start(port_of(*proxy), &stage.place)? {
                 stage.proxies.insert(*proxy, running);
             }
@@ -146,7 +142,7 @@ impl Stage {
     pub(crate) fn calls(&mut self, work: Work, proxy: Proxy, each: u64) -> Result<Calls, Failed> {
         let order = self.order(proxy, work, TRACED, Span::Counted(each))?;
         let pids = order.watched.proxy.clone();
-        let directory = self.directory.path().to_owned();
+        let directory = self.namespace.directory();
         let (seen, calls) =
             self.generate(&order, || Trace::attach(&pids, &directory), Trace::detach)?;
         Ok(Calls { count: seen.count, calls: calls.into_iter().collect() })
@@ -232,7 +228,7 @@ impl Stage {
         let text = serde_json::to_string(order).doing(|| "write an order")?;
         command.arg("generate").arg(text);
         let (mut generator, mut speech) =
-            Child::converse("generator", command, self.directory.path())?;
+            Child::converse("generator", command, &self.namespace.directory())?;
         let first = speech.line()?;
         if first.as_deref() != Some(READY) {
             generator.wait()?;

@@ -3,7 +3,7 @@
 //! Bare bytes are cheap on purpose: bulk is sent by `sendfile` from a memfd and received by
 //! `recv(MSG_TRUNC)`, which copies nothing. What is measured is the proxy between the two.
 
-mod source;
+mod supply;
 mod tls;
 
 use std::io;
@@ -15,7 +15,7 @@ use rustix::net::{
     shutdown, socket_with, sockopt,
 };
 
-pub(crate) use source::Source;
+pub(crate) use supply::Supply;
 pub(crate) use tls::{Identity, Trust};
 
 use tls::Tls;
@@ -70,11 +70,11 @@ impl Wire {
         }
     }
 
-    /// Sends from `source` what is taken, at most `most` bytes.
-    pub(crate) fn fill(&mut self, source: &mut Source, most: u64) -> io::Result<usize> {
+    /// Sends from `supply` what is taken, at most `most` bytes.
+    pub(crate) fn fill(&mut self, supply: &mut Supply, most: u64) -> io::Result<usize> {
         match &mut self.tls {
-            None => source.send_to(&self.socket, most),
-            Some(tls) => tls.send(&self.socket, source.bytes(most)),
+            None => supply.send_to(&self.socket, most),
+            Some(tls) => tls.send(&self.socket, supply.bytes(most)),
         }
     }
 

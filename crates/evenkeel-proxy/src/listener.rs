@@ -20,6 +20,18 @@ pub enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Somebody has the port, and it is one that the kernel also lends to outgoing connections.
+    #[error(
+        "{address} is in use, by a listener (`ss -ltnp`) or an outgoing connection (`ss -tanp`): \
+         the port is within net.ipv4.ip_local_port_range; keep it out of that by \
+         `sysctl -w net.ipv4.ip_local_reserved_ports={port}`", port = .address.port()
+    )]
+    Lent {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The port is below 1024 and we may not.
     #[error("{address} needs the capability CAP_NET_BIND_SERVICE")]
     Denied {
@@ -49,7 +61,9 @@ pub enum BindError {
 impl BindError {
     fn of(address: SocketAddr, source: io::Error) -> Self {
         let kind = source.kind();
-        if kind == io::ErrorKind::AddrInUse {
+        if kind == io::ErrorKind::AddrInUse && lends(address.port()) {
+            Self::Lent { address, source }
+        } else if kind == io::ErrorKind::AddrInUse {
             Self::InUse { address, source }
         } else if kind == io::ErrorKind::PermissionDenied {
             Self::Denied { address, source }
@@ -59,6 +73,14 @@ impl BindError {
             Self::Other { address, source }
         }
     }
+}
+
+/// Whether the kernel lends the port to outgoing connections, as far as it can be told.
+fn lends(port: u16) -> bool {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.unwrap_or_default();
+    let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
+    matches!((bounds.next(), bounds.next()), (Some(low), Some(high)) if (low..=high).contains(&port))
 }
 
 /// A bound address, on which nobody is accepted before the data plane serves it.

@@ -141,7 +141,12 @@ impl Stage {
 
     /// Connects and says a tag, without waiting for what becomes of it.
     pub(crate) fn knock(&self) -> io::Result<Knock> {
-        Knock::say(TcpStream::connect_timeout(&self.listen, LIMIT)?, &[])
+        self.knock_within(LIMIT)
+    }
+
+    /// The same, and not longer than that on the handshake.
+    pub(crate) fn knock_within(&self, within: Duration) -> io::Result<Knock> {
+        Knock::say(TcpStream::connect_timeout(&self.listen, within)?, &[])
     }
 
     /// Waits until the client is served or ended.

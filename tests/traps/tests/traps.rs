@@ -94,6 +94,11 @@ fn a_byte_that_is_kept_waiting_is_noticed() {
 }
 
 #[test]
+fn a_connection_that_keeps_the_others_waiting_is_noticed() {
+    found(Trap::Fairness, "greedy", "p99");
+}
+
+#[test]
 fn an_end_that_is_seen_late_is_noticed() {
     found(Trap::EndInBurst, "sleeps", "silence");
 }

@@ -11,7 +11,7 @@ use crate::header::Header;
 use crate::number::count;
 use crate::order::{Order, Seen, Span};
 use crate::reactor::{EventFlags, Reactor};
-use crate::wire::{Source, Wire, would_block};
+use crate::wire::{Supply, Wire, would_block};
 
 /// The backend sends.
 pub(super) fn down(load: &Load, from_memory: bool, pace: &mut dyn Pace) -> Result<Seen, Failed> {
@@ -27,14 +27,14 @@ pub(super) fn down(load: &Load, from_memory: bool, pace: &mut dyn Pace) -> Resul
 
     let mut meter = Meter::new(&load.order)?;
     let header = Header::Down { total, from_memory }.encode();
-    for (token, receiver) in connections.iter_mut().enumerate() {
+    for (index, receiver) in connections.iter_mut().enumerate() {
         blocking::send(&mut receiver.wire, &header).doing(|| "send a header")?;
-        reactor.add(&receiver.wire, token, EventFlags::IN)?;
+        reactor.add(&receiver.wire, index, EventFlags::IN)?;
     }
     let mut running = connections.len();
     while running > 0 && meter.phase(Instant::now())? != Phase::Over {
-        reactor.wait(GLANCE, |reactor, token, _flags| {
-            let Some(receiver) = connections.get_mut(token) else { return Ok(()) };
+        reactor.wait(GLANCE, |reactor, index, _flags| {
+            let Some(receiver) = connections.get_mut(index) else { return Ok(()) };
             loop {
                 let received = match receiver.wire.discard(&mut scratch) {
                     Err(error) if would_block(&error) => return Ok(()),
@@ -50,7 +50,7 @@ pub(super) fn down(load: &Load, from_memory: bool, pace: &mut dyn Pace) -> Resul
                     // Its end is looked for later; until then it would be told again and again.
                     let mut interest = EventFlags::IN;
                     let nothing = EventFlags::empty();
-                    return reactor.change(&receiver.wire, token, &mut interest, nothing);
+                    return reactor.change(&receiver.wire, index, &mut interest, nothing);
                 }
                 if !receiver.wire.is_secure() {
                     return Ok(());
@@ -79,36 +79,36 @@ struct Receiver {
 /// The client sends. What the sink counted must be what was sent.
 pub(super) fn up(load: &Load, pace: &mut dyn Pace) -> Result<Seen, Failed> {
     let total = total(&load.order);
-    let source = Source::new().doing(|| "make a memfd")?;
+    let supply = Supply::new().doing(|| "make a memfd")?;
     let mut reactor = Reactor::new()?;
     let mut connections = (0..load.order.connections).map(|_| connect(load));
     let mut connections = connections.try_fold(Vec::new(), |mut all, new| {
-        all.push(Sender { wire: new?, source: source.another(false), left: total });
+        all.push(Sender { wire: new?, supply: supply.another(false), left: total });
         Ok(all)
     })?;
     pace.ready()?;
 
     let mut meter = Meter::new(&load.order)?;
-    for (token, sender) in connections.iter_mut().enumerate() {
+    for (index, sender) in connections.iter_mut().enumerate() {
         blocking::send(&mut sender.wire, &Header::Up.encode()).doing(|| "send a header")?;
         let interest = if sender.wire.is_secure() {
             EventFlags::IN | EventFlags::OUT
         } else {
             EventFlags::OUT
         };
-        reactor.add(&sender.wire, token, interest)?;
+        reactor.add(&sender.wire, index, interest)?;
     }
     let mut running = connections.len();
     while running > 0 && meter.phase(Instant::now())? != Phase::Over {
-        reactor.wait(GLANCE, |_reactor, token, flags| {
-            let Some(sender) = connections.get_mut(token) else { return Ok(()) };
+        reactor.wait(GLANCE, |_reactor, index, flags| {
+            let Some(sender) = connections.get_mut(index) else { return Ok(()) };
             if sender.left == 0 {
                 return Ok(());
             }
             if flags.contains(EventFlags::IN) && sender.wire.is_secure() {
                 sender.take_handshake()?;
             }
-            let sent = match sender.wire.fill(&mut sender.source, sender.left) {
+            let sent = match sender.wire.fill(&mut sender.supply, sender.left) {
                 Err(error) if would_block(&error) => return Ok(()),
                 sent => sent.doing(|| "send")?,
             };
@@ -141,7 +141,7 @@ pub(super) fn up(load: &Load, pace: &mut dyn Pace) -> Result<Seen, Failed> {
 
 struct Sender {
     wire: Wire,
-    source: Source,
+    supply: Supply,
     left: u64,
 }
 

@@ -12,28 +12,28 @@ use crate::number::{count, length};
 use crate::order::{Seen, Span};
 use crate::reactor::Reactor;
 
-/// Connects, asks, closes, and again, in as many slots as connections may be open at once.
+/// Connects, asks, closes, and again, in as many lanes as connections may be open at once.
 pub(super) fn close(
     load: &Load,
     request: u64,
     answer: u64,
     pace: &mut dyn Pace,
 ) -> Result<Seen, Failed> {
-    let mut slots = Slots::new(load, request, answer)?;
+    let mut lanes = Lanes::new(load, request, answer)?;
     pace.ready()?;
     let total = match load.order.span {
         Span::Timed { .. } => usize::MAX,
         Span::Counted(total) => length(total),
     };
     let mut meter = Meter::new(&load.order)?;
-    for token in 0..load.order.connections.min(total) {
-        slots.open(token, &mut meter)?;
+    for index in 0..load.order.connections.min(total) {
+        lanes.open(index, &mut meter)?;
     }
-    while slots.done < total && meter.phase(Instant::now())? != Phase::Over {
-        slots.turn(&mut meter, |slots, token| {
+    while lanes.done < total && meter.phase(Instant::now())? != Phase::Over {
+        lanes.turn(&mut meter, |lanes, index| {
             // Closed before the next one connects.
-            slots.all.get_mut(token).map(Option::take);
-            (slots.opened < total).then_some(token)
+            lanes.all.get_mut(index).map(Option::take);
+            (lanes.opened < total).then_some(index)
         })?;
     }
     let seen = meter.seen()?;
@@ -49,21 +49,21 @@ pub(super) fn hold(
     total: usize,
     pace: &mut dyn Pace,
 ) -> Result<Seen, Failed> {
-    let mut slots = Slots::new(load, request, answer)?;
+    let mut lanes = Lanes::new(load, request, answer)?;
     pace.ready()?;
     let mut meter = Meter::new(&load.order)?;
-    for token in 0..load.order.connections.min(total) {
-        slots.open(token, &mut meter)?;
+    for index in 0..load.order.connections.min(total) {
+        lanes.open(index, &mut meter)?;
     }
-    while slots.done < total && meter.phase(Instant::now())? != Phase::Over {
-        slots.turn(&mut meter, |slots, _token| (slots.opened < total).then_some(slots.opened))?;
+    while lanes.done < total && meter.phase(Instant::now())? != Phase::Over {
+        lanes.turn(&mut meter, |lanes, _index| (lanes.opened < total).then_some(lanes.opened))?;
     }
     let seen = meter.seen()?;
     pace.seen(&seen)?;
     Ok(seen)
 }
 
-struct Slots<'a> {
+struct Lanes<'a> {
     load: &'a Load,
     message: Rc<Message>,
     reactor: Reactor,
@@ -73,7 +73,7 @@ struct Slots<'a> {
     done: usize,
 }
 
-impl<'a> Slots<'a> {
+impl<'a> Lanes<'a> {
     fn new(load: &'a Load, request: u64, answer: u64) -> Result<Self, Failed> {
         Ok(Self {
             load,
@@ -86,12 +86,12 @@ impl<'a> Slots<'a> {
         })
     }
 
-    /// Opens a connection in a slot. One that breaks at once is taken for done.
-    fn open(&mut self, token: usize, meter: &mut Meter) -> Result<(), Failed> {
+    /// Opens a connection in a lane. One that breaks at once is taken for done.
+    fn open(&mut self, index: usize, meter: &mut Meter) -> Result<(), Failed> {
         let (to, trust) = (self.load.order.to, self.load.trust.as_ref());
         self.opened += 1;
-        let at = (&self.reactor, token);
-        let slot = match Exchange::open(to, trust, &self.message, at, Instant::now()) {
+        let at = (&self.reactor, index);
+        let lane = match Exchange::open(to, trust, &self.message, at, Instant::now()) {
             Ok(connection) => Some(connection),
             Err(error) => {
                 self.done += 1;
@@ -99,14 +99,14 @@ impl<'a> Slots<'a> {
                 None
             }
         };
-        match self.all.get_mut(token) {
-            Some(old) => *old = slot,
-            None => self.all.push(slot),
+        match self.all.get_mut(index) {
+            Some(old) => *old = lane,
+            None => self.all.push(lane),
         }
         Ok(())
     }
 
-    /// Takes what has happened; `next` names the slot to open where a connection is done.
+    /// Takes what has happened; `next` names the lane to open where a connection is done.
     fn turn(
         &mut self,
         meter: &mut Meter,
@@ -114,24 +114,24 @@ impl<'a> Slots<'a> {
     ) -> Result<(), Failed> {
         let mut over = Vec::new();
         let Self { reactor, all, scratch, done, .. } = self;
-        reactor.wait(GLANCE, |reactor, token, flags| {
-            let Some(slot) = all.get_mut(token) else { return Ok(()) };
-            let Some(connection) = slot else { return Ok(()) };
+        reactor.wait(GLANCE, |reactor, index, flags| {
+            let Some(lane) = all.get_mut(index) else { return Ok(()) };
+            let Some(connection) = lane else { return Ok(()) };
             match connection.go_on(flags, scratch) {
                 Ok(true) => meter.took(connection.began, Instant::now()),
-                Ok(false) => return connection.watch(reactor, token),
+                Ok(false) => return connection.watch(reactor, index),
                 Err(error) => {
-                    *slot = None;
+                    *lane = None;
                     broke(meter, error)?;
                 }
             }
             *done += 1;
-            over.push(token);
+            over.push(index);
             Ok(())
         })?;
-        for token in over {
-            if let Some(token) = next(self, token) {
-                self.open(token, meter)?;
+        for index in over {
+            if let Some(index) = next(self, index) {
+                self.open(index, meter)?;
             }
         }
         Ok(())

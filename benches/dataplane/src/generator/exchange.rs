@@ -45,7 +45,7 @@ impl Exchange {
         to: SocketAddr,
         trust: Option<&Trust>,
         message: &Rc<Message>,
-        (reactor, token): (&Reactor, usize),
+        (reactor, index): (&Reactor, usize),
         began: Instant,
     ) -> io::Result<Self> {
         let mut new = Self {
@@ -58,7 +58,7 @@ impl Exchange {
         };
         new.send()?;
         new.interest = new.wanted();
-        reactor.add(&new.wire, token, new.interest).map_err(io::Error::other)?;
+        reactor.add(&new.wire, index, new.interest).map_err(io::Error::other)?;
         Ok(new)
     }
 
@@ -102,9 +102,9 @@ impl Exchange {
     }
 
     /// Watches the connection for what it now needs.
-    pub(super) fn watch(&mut self, reactor: &Reactor, token: usize) -> Result<(), Failed> {
+    pub(super) fn watch(&mut self, reactor: &Reactor, index: usize) -> Result<(), Failed> {
         let wanted = self.wanted();
-        reactor.change(&self.wire, token, &mut self.interest, wanted)
+        reactor.change(&self.wire, index, &mut self.interest, wanted)
     }
 
     fn wanted(&self) -> EventFlags {

@@ -38,22 +38,22 @@ pub(super) fn run(
     let mut meter = Meter::new(&load.order)?;
     let mut due = Instant::now() + interval;
     while meter.phase(Instant::now())? != Phase::Over {
-        reactor.wait(GLANCE, |reactor, token, flags| {
-            if let Some(connection) = connections.get_mut(token) {
+        reactor.wait(GLANCE, |reactor, index, flags| {
+            if let Some(connection) = connections.get_mut(index) {
                 if connection.go_on(flags, &mut scratch).doing(|| "get an answer")? {
                     meter.took(connection.began, Instant::now());
-                    free.push(token);
+                    free.push(index);
                 }
-                connection.watch(reactor, token)?;
+                connection.watch(reactor, index)?;
             } else {
                 // Only reading starts its next interval.
                 rustix::io::read(&timer, &mut [0; 8][..]).doing(|| "read a timer")?;
             }
             while due <= Instant::now() {
-                let Some(token) = free.pop() else { break };
-                let Some(connection) = connections.get_mut(token) else { break };
+                let Some(index) = free.pop() else { break };
+                let Some(connection) = connections.get_mut(index) else { break };
                 connection.next(due).doing(|| "send")?;
-                connection.watch(reactor, token)?;
+                connection.watch(reactor, index)?;
                 due += interval;
             }
             Ok(())

@@ -26,17 +26,17 @@ pub(super) fn run(
     };
     let mut running = connections.len();
     let mut meter = Meter::new(&load.order)?;
-    for (token, connection) in connections.iter_mut().enumerate() {
+    for (index, connection) in connections.iter_mut().enumerate() {
         connection.next(Instant::now()).doing(|| "send")?;
-        connection.watch(&reactor, token)?;
+        connection.watch(&reactor, index)?;
     }
     while running > 0 && meter.phase(Instant::now())? != Phase::Over {
-        reactor.wait(GLANCE, |reactor, token, flags| {
-            let Some(connection) = connections.get_mut(token) else { return Ok(()) };
+        reactor.wait(GLANCE, |reactor, index, flags| {
+            let Some(connection) = connections.get_mut(index) else { return Ok(()) };
             if connection.go_on(flags, &mut scratch).doing(|| "get an answer")? {
                 let now = Instant::now();
                 meter.took(connection.began, now);
-                let left = left.as_mut().and_then(|left| left.get_mut(token));
+                let left = left.as_mut().and_then(|left| left.get_mut(index));
                 if let Some(left) = left {
                     *left -= 1;
                     if *left == 0 {
@@ -46,7 +46,7 @@ pub(super) fn run(
                 }
                 connection.next(now).doing(|| "send")?;
             }
-            connection.watch(reactor, token)
+            connection.watch(reactor, index)
         })?;
     }
     let seen = meter.seen()?;
@@ -76,13 +76,13 @@ pub(super) fn stand(
             connection.set_nodelay().doing(|| "set TCP_NODELAY")?;
             connections.push(connection);
         }
-        reactor.wait(GLANCE, |reactor, token, flags| {
-            let Some(connection) = connections.get_mut(token) else { return Ok(()) };
+        reactor.wait(GLANCE, |reactor, index, flags| {
+            let Some(connection) = connections.get_mut(index) else { return Ok(()) };
             if connection.go_on(flags, scratch).doing(|| "get a first answer")? {
                 answered += 1;
                 meter.did(1, Instant::now());
             }
-            connection.watch(reactor, token)
+            connection.watch(reactor, index)
         })?;
         meter.phase(Instant::now())?;
     }

@@ -68,27 +68,27 @@ impl Trust {
 
 /// One end of a connection.
 pub(super) struct Tls {
-    session: Connection,
+    state: Connection,
 }
 
 impl Tls {
     pub(super) fn server(identity: &Identity) -> io::Result<Self> {
         let config = Arc::clone(&identity.config);
-        let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Self { session: session.into() })
+        let state = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self { state: state.into() })
     }
 
     pub(super) fn client(trust: &Trust) -> io::Result<Self> {
         let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
         let config = Arc::clone(&trust.config);
-        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        Ok(Self { session: session.into() })
+        let state = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self { state: state.into() })
     }
 
     pub(super) fn begin(&mut self, socket: &OwnedFd, mut begun: &[u8]) -> io::Result<()> {
         while !begun.is_empty() {
-            self.session.read_tls(&mut begun)?;
-            self.session.process_new_packets().map_err(io::Error::other)?;
+            self.state.read_tls(&mut begun)?;
+            self.state.process_new_packets().map_err(io::Error::other)?;
         }
         self.flush(socket)
     }
@@ -98,34 +98,34 @@ impl Tls {
         if self.is_blocked() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        // As much as the session holds; 0 says that it is full, for example before the handshake.
-        let taken = self.session.writer().write(bytes)?;
+        // As much as the state holds; 0 says that it is full, for example before the handshake.
+        let taken = self.state.writer().write(bytes)?;
         self.flush(socket)?;
         if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
     pub(super) fn receive(&mut self, socket: &OwnedFd, scratch: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.session.reader().read(scratch) {
+            match self.state.reader().read(scratch) {
                 Err(error) if would_block(&error) => {}
                 // The other side closed without saying so inside TLS.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 answer => return answer,
             }
             // 0 makes the reader answer what the end is.
-            self.session.read_tls(&mut Socket(socket))?;
-            self.session.process_new_packets().map_err(io::Error::other)?;
+            self.state.read_tls(&mut Socket(socket))?;
+            self.state.process_new_packets().map_err(io::Error::other)?;
             self.flush(socket)?;
         }
     }
 
     pub(super) fn is_blocked(&self) -> bool {
-        self.session.wants_write()
+        self.state.wants_write()
     }
 
     pub(super) fn flush(&mut self, socket: &OwnedFd) -> io::Result<()> {
-        while self.session.wants_write() {
-            match self.session.write_tls(&mut Socket(socket)) {
+        while self.state.wants_write() {
+            match self.state.write_tls(&mut Socket(socket)) {
                 Ok(_) => {}
                 Err(error) if would_block(&error) => break,
                 Err(error) => return Err(error),
@@ -135,7 +135,7 @@ impl Tls {
     }
 
     pub(super) fn finish(&mut self, socket: &OwnedFd) -> io::Result<()> {
-        self.session.send_close_notify();
+        self.state.send_close_notify();
         self.flush(socket)
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn run(args: &Args, run: &RunArgs) -> anyhow::Result<Exit> {
         tracing::warn!("{}", warning.0);
     }
     raise_descriptor_limit(&config);
+    warn_of_short_queues();
     super::control()?.block_on(balance(config, hash, pod))
 }
 
@@ -135,8 +136,8 @@ fn raise_descriptor_limit(config: &Config) {
     }
     let connections: u64 =
         config.services.iter().map(|service| u64::from(service.listen.max_connections)).sum();
-    // Two a connection; the rest for listeners, probes and the admin endpoint.
-    let wanted = connections.saturating_mul(2).saturating_add(256);
+    // Two a connection; the rest for pipes, listeners, probes and the admin endpoint.
+    let wanted = connections.saturating_mul(2).saturating_add(512);
     if let Some(limit) = getrlimit(Resource::Nofile).current
         && limit < wanted
     {
@@ -145,5 +146,23 @@ fn raise_descriptor_limit(config: &Config) {
             wanted,
             "fewer file descriptors than listen.maxConnections may need: raise LimitNOFILE, or lower maxConnections"
         );
+    }
+}
+
+/// Handshakes that the kernel should queue: after a failure thousands of clients come at once.
+const HERD: u64 = 8192;
+
+/// Says if the kernel would cut the queue of our listeners short.
+fn warn_of_short_queues() {
+    for key in ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"] {
+        let file = format!("/proc/sys/{}", key.replace('.', "/"));
+        let length = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(length) = length.filter(|length: &u64| *length < HERD) {
+            tracing::warn!(
+                key,
+                length,
+                "a short queue: when many clients come at once, some wait a second or more; raise it to {HERD}"
+            );
+        }
     }
 }

@@ -35,6 +35,8 @@ enum Fault {
     Cuts,
     /// A client without a backend hears nothing.
     Hangs,
+    /// Its one thread stays with a connection as long as that has bytes.
+    Greedy,
     /// It takes a signal to end for nothing.
     Stays,
 }
@@ -51,6 +53,7 @@ impl Fault {
             "sleeps" => Self::Sleeps,
             "cuts" => Self::Cuts,
             "hangs" => Self::Hangs,
+            "greedy" => Self::Greedy,
             "stays" => Self::Stays,
             _ => return None,
         })
@@ -67,6 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match fault {
         Fault::Naive => naive(listen, &backends)?,
         Fault::Stays => stays(listen, &backends)?,
+        Fault::Greedy => greedy(listen, &backends)?,
         Fault::EndsBoth
         | Fault::Spins
         | Fault::Mixes
@@ -106,6 +110,37 @@ fn stays(listen: SocketAddr, backends: &[SocketAddr]) -> io::Result<()> {
         while signals.recv().await.is_some() && !serving.is_finished() {}
         Ok(())
     })
+}
+
+fn greedy(listen: SocketAddr, backends: &[SocketAddr]) -> io::Result<()> {
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let mut directions: Vec<(TcpStream, TcpStream)> = Vec::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        if let Ok((client, _address)) = listener.accept() {
+            let backend = TcpStream::connect(backends)?;
+            for stream in [&client, &backend] {
+                stream.set_nonblocking(false)?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(Duration::from_millis(1)))?;
+            }
+            directions.push((client.try_clone()?, backend.try_clone()?));
+            directions.push((backend, client));
+        }
+        directions.retain_mut(|(from, to)| {
+            let mut moved = 0;
+            while moved < LONG {
+                match from.read(&mut buffer) {
+                    Ok(0) => return false,
+                    Ok(read) if to.write_all(&buffer[..read]).is_ok() => moved += read,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Ok(_) | Err(_) => return false,
+                }
+            }
+            true
+        });
+    }
 }
 
 /// What could not be sent, with [`Fault::Mixes`].
@@ -158,6 +193,7 @@ impl Pump {
             | Fault::Sleeps
             | Fault::Cuts
             | Fault::Hangs
+            | Fault::Greedy
             | Fault::Stays => self.pump(),
         };
         if moved.is_err() && self.fault == Fault::Cuts {
@@ -241,3 +277,5 @@ impl Pump {
 const BUFFER: usize = 64 * 1024;
 
 const SMALL: usize = 16;
+
+const LONG: usize = 128 << 20;

@@ -11,7 +11,7 @@ use crate::number::{count, length};
 
 /// Where one connection is in the bytes that it sends.
 #[derive(Clone)]
-pub(crate) struct Source {
+pub(crate) struct Supply {
     store: std::rc::Rc<Store>,
     from_memory: bool,
     offset: u64,
@@ -22,7 +22,7 @@ struct Store {
     bytes: Vec<u8>,
 }
 
-impl Source {
+impl Supply {
     /// Makes the bytes; clones share them.
     pub(crate) fn new() -> io::Result<Self> {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(length(LENGTH)).collect();
