@@ -9,3 +9,4 @@ mod config_files;
 mod harness;
 mod real;
 mod story;
+mod traps;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::load::{LOADS, Load};
 use crate::proxy::Proxy;
@@ -48,6 +49,8 @@ pub(crate) struct Args {
     pub(crate) seconds: f64,
     /// How often a sample is taken at most, until it is quiet.
     pub(crate) attempts: u32,
+    /// How long to wait for quiet before a sample is taken again.
+    pub(crate) patience: Duration,
     /// Whether noisy samples count too.
     pub(crate) noisy: bool,
     /// The niceness of all processes of the bench.
@@ -77,6 +80,7 @@ impl Args {
             rounds: 4,
             seconds: 2.0,
             attempts: 6,
+            patience: Duration::from_secs(2),
             noisy: false,
             nice: 0,
             idle_connections: 9500,
@@ -95,6 +99,7 @@ impl Args {
             rounds: 2,
             seconds: 0.8,
             attempts: 2,
+            patience: Duration::from_secs(1),
             hundreds: 1,
             idle_connections: 2000,
             ..common

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::load::{LOADS, Load, Unit};
 use crate::measure::{CONNECTION, MEGABYTE, REQUEST, Results, Sample};
+use crate::noise;
 use crate::number::float;
 use crate::proxy::Proxy;
 use crate::statistics::{Ratio, median};
@@ -21,6 +22,8 @@ pub(crate) struct Figure {
     pub(crate) better: Better,
     /// Whether it is counted and not sampled, so that one value says it all.
     pub(crate) exact: bool,
+    /// Whether there are samples among them during which others used too much CPU.
+    pub(crate) noisy: bool,
     /// The values of the usable samples, or the one.
     pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
 }
@@ -84,6 +87,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
             unit: "calls",
             better: Better::Less,
             exact: true,
+            noisy: false,
             values: each.collect(),
         });
     }
@@ -97,6 +101,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
         unit: "B",
         better: Better::Less,
         exact: true,
+        noisy: false,
         values: idle(|idle| idle.bytes),
     });
     all.push(Figure {
@@ -105,6 +110,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
         unit: "fds",
         better: Better::Less,
         exact: true,
+        noisy: false,
         values: idle(|idle| idle.descriptors),
     });
     all.retain(|figure| !figure.values.is_empty());
@@ -112,6 +118,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
 }
 
 fn of_load(load: &Load, samples: &[&Sample]) -> Vec<Figure> {
+    let noisy = samples.iter().any(|sample| !noise::is_usable(sample.foreign));
     let figure = |metric: &str, what: &str, unit, better, of: &dyn Fn(&Sample) -> Option<f64>| {
         let mut values = BTreeMap::<Proxy, Vec<f64>>::new();
         for sample in samples {
@@ -125,6 +132,7 @@ fn of_load(load: &Load, samples: &[&Sample]) -> Vec<Figure> {
             unit,
             better,
             exact: false,
+            noisy,
             values,
         }
     };

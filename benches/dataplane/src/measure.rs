@@ -9,10 +9,9 @@ use crate::args::Args;
 use crate::failed::{Doing, Failed};
 use crate::load::{Load, Unit};
 use crate::namespace::Namespace;
-use crate::noise;
+use crate::noise::{self, Turn};
 use crate::number::float;
 use crate::order::{Seen, Work};
-use crate::pause::pause;
 use crate::proxy::Proxy;
 use crate::stage::{Calls, Idle, Stage};
 
@@ -95,8 +94,10 @@ pub(crate) fn run(
                 let sample = noise::quietest(
                     args.attempts,
                     |sample: &Sample| sample.foreign,
-                    || pause(noise::PAUSE),
-                    || {
+                    |turn| {
+                        if turn == Turn::Again {
+                            stage.wait_for_quiet(args.patience)?;
+                        }
                         let seen = stage.sample(load, proxy, args.seconds)?;
                         Ok::<_, Failed>(Sample::new(load, proxy, round, seen, args))
                     },

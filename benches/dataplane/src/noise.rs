@@ -1,7 +1,7 @@
 //! What to make of samples on a machine that others use too.
 //!
-//! A sample during which others kept more than [`QUIET`] of a core busy is taken again after a
-//! pause, a few times, and the quietest is kept. One above [`LIMIT`] is not reported at all.
+//! A sample during which others kept more than [`QUIET`] of a core busy is taken again when they are
+//! quiet, a few times, and the quietest is kept. One above [`LIMIT`] is not reported at all.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) const QUIET: f64 = 0.08;
 /// Cores from which on a sample is worth nothing.
 pub(crate) const LIMIT: f64 = 0.15;
 
-/// How long to wait for quiet.
+/// How long to look whether it is quiet.
 pub(crate) const PAUSE: Duration = Duration::from_millis(300);
 
 /// Whether a sample is worth something.
@@ -21,25 +21,32 @@ pub(crate) fn is_usable(foreign_cores: f64) -> bool {
 
 /// The quietest of up to `attempts` samples, the first that is quiet enough being the last.
 ///
-/// `foreign` says how many cores others used during a sample; `wait` comes between two.
+/// `foreign` says how many cores others used during a sample.
 pub(crate) fn quietest<T, E>(
     attempts: u32,
     foreign: impl Fn(&T) -> f64,
-    mut wait: impl FnMut(),
-    mut take: impl FnMut() -> Result<T, E>,
+    mut sample: impl FnMut(Turn) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut best = take()?;
+    let mut best = sample(Turn::First)?;
     for _ in 1..attempts {
         if foreign(&best) <= QUIET {
             break;
         }
-        wait();
-        let next = take()?;
+        let next = sample(Turn::Again)?;
         if foreign(&next) < foreign(&best) {
             best = next;
         }
     }
     Ok(best)
+}
+
+/// Whether a sample is taken for the first time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Turn {
+    /// It is.
+    First,
+    /// The one before was noisy: wait for quiet.
+    Again,
 }
 
 #[cfg(test)]
@@ -52,8 +59,10 @@ mod tests {
         let best = quietest(
             attempts,
             |sample| *sample,
-            || pauses += 1,
-            || samples.next().copied().ok_or("taken too often"),
+            |turn| {
+                pauses += u32::from(turn == Turn::Again);
+                samples.next().copied().ok_or("taken too often")
+            },
         );
         (best.unwrap(), pauses)
     }
@@ -72,6 +81,6 @@ mod tests {
 
     #[test]
     fn a_failure_is_not_tried_again() {
-        assert_eq!(quietest(3, |_: &f64| 1.0, || {}, || Err("broken")), Err("broken"));
+        assert_eq!(quietest(3, |_: &f64| 1.0, |_| Err("broken")), Err("broken"));
     }
 }

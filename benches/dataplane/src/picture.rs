@@ -7,7 +7,9 @@ use crate::proxy::Proxy;
 use crate::table::plain;
 
 /// Draws the figures that a reader asks for first. Its colours follow the reader's.
-pub(crate) fn draw(figures: &[Figure]) -> String {
+///
+/// `caption` says below them what they were measured on.
+pub(crate) fn draw(figures: &[Figure], caption: &str) -> String {
     let groups: Vec<Group> = SHOWN
         .iter()
         .filter_map(|(id, title)| {
@@ -17,13 +19,16 @@ pub(crate) fn draw(figures: &[Figure]) -> String {
         .collect();
     let (left, right) = groups.split_at(groups.len().div_ceil(COLUMNS));
     let height = [left, right].map(|column| column.iter().map(Group::height).sum::<usize>());
-    let height = TOP + height.into_iter().max().unwrap_or_default();
+    let below = TOP + height.into_iter().max().unwrap_or_default();
+    let height = below + ROW;
     let body: String =
         [left, right].iter().zip([0, COLUMN]).map(|(groups, x)| column(groups, x)).collect();
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"evenkeel beside other load balancers\">\n{STYLE}{body}</svg>\n"
+         aria-label=\"evenkeel beside other load balancers\">\n{STYLE}{body}\
+         <text class=\"caption\" x=\"0\" y=\"{}\">{caption}</text>\n</svg>\n",
+        below + 12
     )
 }
 
@@ -85,14 +90,25 @@ impl Group {
             ));
             let end = LEFT_END + width;
             line(format!(
-                "<text x=\"{end:.1}\" y=\"{middle}\">{} {}</text>",
-                plain(*value),
-                self.unit
+                "<text x=\"{end:.1}\" y=\"{middle}\">{}</text>",
+                short(*value, self.unit)
             ));
             y += ROW;
         }
         text
     }
+}
+
+/// A value as people say it.
+fn short(value: f64, unit: &str) -> String {
+    let (value, unit) = match unit {
+        "us" if value >= 1000.0 => (value / 1000.0, "ms"),
+        "us" => (value, "\u{b5}s"),
+        "/s" => (value / 1000.0, "k/s"),
+        "B" if value >= 1024.0 => (value / 1024.0, "KiB"),
+        unit => (value, unit),
+    };
+    format!("{} {unit}", plain(value))
 }
 
 fn label(proxy: Proxy) -> &'static str {
@@ -138,6 +154,7 @@ const STYLE: &str = "\
 <style>
 text { font: 12px system-ui, sans-serif; fill: #424a53 }
 .title { font-weight: 600; fill: #1f2328 }
+.caption { font-size: 11px }
 .ours { fill: #0969da }
 .peer { fill: #afb8c1 }
 @media (prefers-color-scheme: dark) {
@@ -162,16 +179,25 @@ mod tests {
             unit: "us",
             better: Better::Less,
             exact: false,
+            noisy: false,
             values: values.into(),
         };
-        let svg = draw(&[figure]);
+        let svg = draw(&[figure], "2 CPUs");
         assert!(svg.contains("class=\"peer\" x=\"110\" y=\"47\" width=\"230.0\""), "{svg}");
         assert!(svg.contains("class=\"ours\" x=\"110\" y=\"29\" width=\"115.0\""), "{svg}");
-        assert!(svg.contains(">7.00 us</text>"), "{svg}");
+        assert!(svg.contains(">7.00 \u{b5}s</text>") && svg.contains(">2 CPUs<"), "{svg}");
+    }
+
+    #[test]
+    fn units_are_as_large_as_their_values() {
+        assert_eq!(short(4536.0, "us"), "4.54 ms");
+        assert_eq!(short(67_512.0, "/s"), "67.5 k/s");
+        assert_eq!(short(17_529.0, "B"), "17.1 KiB");
+        assert_eq!(short(512.0, "B"), "512 B");
     }
 
     #[test]
     fn what_was_not_measured_is_not_drawn() {
-        assert!(!draw(&[]).contains("<rect"));
+        assert!(!draw(&[], "").contains("<rect"));
     }
 }

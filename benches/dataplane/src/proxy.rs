@@ -139,7 +139,7 @@ impl Proxy {
             Self::Nginx => {
                 let path = write("nginx.conf", config::NGINX)?;
                 let mut command = child::command("nginx");
-                command.arg("-p").arg(directory).arg("-c").arg(path);
+                command.args(["-e", "stderr", "-p"]).arg(directory).arg("-c").arg(path);
                 Ok(command)
             }
             Self::Envoy => {

@@ -13,21 +13,21 @@ use crate::figure::{Figure, figures};
 use crate::measure::Results;
 use crate::proxy::Proxy;
 use crate::statistics::median;
-use crate::{picture, table, target};
+use crate::{noise, picture, table, target};
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, args: &Args) -> String {
     let figures = figures(results);
     let proxies = &args.proxies;
     let judged = target::judge(&figures);
-    let parts = [
-        head(args),
-        table::ratios(&figures, proxies),
-        table::absolutes(&figures, proxies),
-        table::every_p99(&figures, proxies),
-        table::targets(&judged) + &target::worse(&figures),
-        resolution(&figures).unwrap_or_default() + &dropped(results),
-    ];
+    let mut parts = vec![head(args)];
+    if proxies.contains(&Proxy::Haproxy) {
+        parts.push(table::ratios(&figures, proxies));
+    }
+    parts.push(table::absolutes(&figures, proxies));
+    parts.extend(table::every_p99(&figures, proxies));
+    parts.push(table::targets(&judged) + &target::worse(&figures));
+    parts.push(resolution(&figures).unwrap_or_default() + &noise(results));
     parts.join("\n")
 }
 
@@ -57,7 +57,8 @@ pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
     let text = serde_json::to_string_pretty(&all).doing(|| "write the result as JSON")?;
     fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
     if let Some(path) = &args.picture {
-        fs::write(path, picture::draw(&figures)).doing(|| format!("write {}", path.display()))?;
+        fs::write(path, picture::draw(&figures, &caption(args)))
+            .doing(|| format!("write {}", path.display()))?;
     }
     Ok(path)
 }
@@ -72,6 +73,24 @@ fn head(args: &Args) -> String {
     });
     let lines: Vec<String> = lines.chain(versions).collect();
     lines.join("\n") + "\n"
+}
+
+/// What the measurement ran on, in one line.
+fn caption(args: &Args) -> String {
+    let machine = format!("{} CPUs, {} threads each, loopback", cpus(), args.threads);
+    let versions = versions(args).into_iter().filter_map(|(name, version)| {
+        let version = version?;
+        Some(format!("{name} {}", number_in(&version)?))
+    });
+    let noisy = args.noisy.then(|| "noisy samples counted too".to_owned());
+    let parts: Vec<String> = std::iter::once(machine).chain(versions).chain(noisy).collect();
+    parts.join("; ")
+}
+
+/// The number in what a program says of its version.
+fn number_in(version: &str) -> Option<&str> {
+    let mut words = version.split(|c: char| !c.is_ascii_digit() && c != '.');
+    words.find(|word| word.trim_matches('.').contains('.')).map(|word| word.trim_matches('.'))
 }
 
 /// What the measurement ran on.
@@ -142,14 +161,41 @@ fn resolution(figures: &[Figure]) -> Option<String> {
 }
 
 /// How many samples were too noisy, and how many connections broke.
-fn dropped(results: &Results) -> String {
+fn noise(results: &Results) -> String {
     let all = results.samples.len();
-    let noisy = results.samples.iter().filter(|sample| !sample.usable).count();
-    let broken = results.samples.iter().filter(|sample| sample.seen.failed > 0).map(|sample| {
+    let count = |usable| {
+        let noisy = results.samples.iter().filter(|sample| !noise::is_usable(sample.foreign));
+        noisy.filter(|sample| sample.usable == usable).count()
+    };
+    let (dropped, counted) = (count(false), count(true));
+    let mut lines = vec![format!("{dropped} of {all} samples dropped: others used too much CPU.")];
+    if counted > 0 {
+        lines.push(format!(
+            "{counted} of {all} samples counted all the same: CPU is roughly right, rates and times \
+             are not."
+        ));
+    }
+    lines.extend(results.samples.iter().filter(|sample| sample.seen.failed > 0).map(|sample| {
         let (failed, load, proxy) = (sample.seen.failed, sample.load, sample.proxy);
         format!("{failed} connections broke: {load} on {proxy}.")
-    });
-    let noisy = format!("{noisy} of {all} samples dropped: others used too much CPU.");
-    let lines: Vec<String> = std::iter::once(noisy).chain(broken).collect();
+    }));
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_says_its_version_its_own_way() {
+        for (said, number) in [
+            ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12"),
+            ("nginx version: nginx/1.22.1", "1.22.1"),
+            ("envoy  version: 0a1b22c/1.40.0/Clean/RELEASE/BoringSSL", "1.40.0"),
+            ("evenkeel 0.1.0", "0.1.0"),
+        ] {
+            assert_eq!(number_in(said), Some(number));
+        }
+        assert_eq!(number_in("nothing."), None);
+    }
 }

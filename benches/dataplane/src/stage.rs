@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::args::Args;
 use crate::child::{self, Child, Speech};
-use crate::cpu::Watched;
+use crate::cpu::{Used, Watched};
 use crate::failed::{Doing, Failed};
 use crate::load::Load;
 use crate::memory::Holding;
 use crate::namespace::{Namespace, Packets};
+use crate::noise;
 use crate::number::{count, float};
 use crate::order::{Order, READY, Seen, Span, Work};
 use crate::pause::pause;
@@ -136,6 +138,21 @@ impl Stage {
             running.check()?;
         }
         Ok(seen)
+    }
+
+    /// Waits until others leave the machine alone, but not for ever.
+    pub(crate) fn wait_for_quiet(&self, longest: Duration) -> Result<(), Failed> {
+        let mut watched = Watched { runner: vec![std::process::id()], ..Watched::default() };
+        watched.proxy = self.proxies.values().flat_map(Running::pids).collect();
+        let end = Instant::now() + longest;
+        while Instant::now() < end {
+            let before = Used::now(&watched)?;
+            pause(noise::PAUSE);
+            if Used::now(&watched)?.since(&before).foreign_cores() <= noise::QUIET {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Counts the system calls of a proxy during a load.

@@ -28,8 +28,9 @@ pub(crate) fn absolutes(figures: &[Figure], proxies: &[Proxy]) -> String {
     by_proxy(figures, proxies, "absolute", title, cell)
 }
 
-/// Every p99, since those of one proxy may lie in two heaps, which a median hides.
-pub(crate) fn every_p99(figures: &[Figure], proxies: &[Proxy]) -> String {
+/// Every p99, since those of one proxy may lie in two heaps, which a median hides. None: there is
+/// not one.
+pub(crate) fn every_p99(figures: &[Figure], proxies: &[Proxy]) -> Option<String> {
     let cell = |figure: &Figure, proxy: Proxy| {
         let values = figure.values.get(&proxy).map(Vec::as_slice).unwrap_or_default();
         let all: Vec<String> = values.iter().map(|value| plain(*value)).collect();
@@ -38,7 +39,7 @@ pub(crate) fn every_p99(figures: &[Figure], proxies: &[Proxy]) -> String {
     let title = |figure: &Figure| format!("{}, {}", figure.title, figure.unit);
     let is_p99 = |figure: &&Figure| figure.id.rsplit('.').next() == Some("p99");
     let shown: Vec<Figure> = figures.iter().filter(is_p99).cloned().collect();
-    by_proxy(&shown, proxies, "every p99", title, cell)
+    (!shown.is_empty()).then(|| by_proxy(&shown, proxies, "every p99", title, cell))
 }
 
 /// What must come out, and what did.
@@ -46,7 +47,8 @@ pub(crate) fn targets(judged: &[Judged]) -> String {
     let head = ["target", "must", "aim", "measured", "verdict"].map(str::to_owned).to_vec();
     let rows = judged.iter().map(|judged| {
         let (must, aim) = judged.wanted.clone();
-        let verdict = judged.verdict.word().to_owned();
+        let noisy = if judged.noisy { ", but noisy" } else { "" };
+        let verdict = format!("{}{noisy}", judged.verdict.word());
         vec![judged.title.to_owned(), must, aim, judged.measured.clone(), verdict]
     });
     aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
@@ -108,6 +110,7 @@ mod tests {
             unit: "us",
             better: Better::Less,
             exact: false,
+            noisy: false,
             values: [(Proxy::Haproxy, vec![14.0]), (Proxy::Evenkeel, vec![7.0])].into(),
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct Judged {
     pub(crate) measured: String,
     /// How that was.
     pub(crate) verdict: Verdict,
+    /// Whether it is of noisy samples, and so worth little.
+    pub(crate) noisy: bool,
 }
 
 impl Target {
@@ -93,6 +95,7 @@ impl Target {
             ),
             measured: value.map(number).unwrap_or_default() + &interval.unwrap_or_default(),
             verdict: value.map_or(Verdict::NotMeasured, |value| self.verdict(value)),
+            noisy: figure.is_some_and(|figure| figure.noisy),
         }
     }
 
@@ -134,6 +137,7 @@ fn against_the_others(figures: &[Figure]) -> Judged {
         wanted: ("none".to_owned(), "none".to_owned()),
         measured,
         verdict,
+        noisy: compared.iter().any(|worse| worse.figure.noisy),
     }
 }
 
@@ -229,6 +233,7 @@ mod tests {
             unit: "",
             better,
             exact: false,
+            noisy: false,
             values: values.iter().map(|(proxy, value)| (*proxy, vec![*value; 3])).collect(),
         }
     }

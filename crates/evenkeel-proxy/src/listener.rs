@@ -129,7 +129,17 @@ pub(crate) enum Trouble {
 impl Trouble {
     pub(crate) fn of(error: Errno) -> Self {
         match error {
-            Errno::CONNABORTED | Errno::CONNRESET => Self::ClientGone,
+            // Linux passes on what had befallen the new connection already.
+            Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP => Self::ClientGone,
             Errno::NFILE | Errno::MFILE | Errno::NOMEM | Errno::NOBUFS => Self::NoDescriptors,
             _ => Self::Other,
         }

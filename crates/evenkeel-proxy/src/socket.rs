@@ -18,8 +18,8 @@ use crate::config::RelayConfig;
 const BACKLOG: i32 = 65_535;
 
 /// Bytes that may wait in the kernel to be sent for the first time: what a slow reader costs there.
-/// More would only be megabytes of buffer before the same link.
-const UNSENT: u32 = 128 * 1024;
+/// More would only be megabytes of buffer before the same link, less would be more calls for bulk.
+const UNSENT: u32 = 256 * 1024;
 
 /// `count` sockets bound to one address, among which the kernel shares clients out
 /// (`SO_REUSEPORT`, socket(7)). Accepted sockets inherit the options of `relay`: Linux copies them

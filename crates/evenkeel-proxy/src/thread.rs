@@ -46,6 +46,9 @@ use crate::socket;
 /// Clients that are accepted in one turn: then those that are connected have theirs.
 const ACCEPTS: usize = 64;
 
+/// Clients that are accepted at most when the socket is about to be closed: its whole queue.
+const LAST_ACCEPTS: usize = 65_535;
+
 /// Pause after the kernel had no descriptor or memory for us: long enough not to spin, short
 /// enough that a client does not notice once there is one again.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
@@ -314,11 +317,16 @@ impl DataThread {
         }
         if self.draining {
             // Whoever was queued has been taken; from here on the kernel refuses.
-            self.listeners.clear();
-            self.stopped_accepting = true;
-            if self.shared.accepting.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.shared.order(Order::LOOK);
-            }
+            self.stop_accepting();
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        self.listeners.clear();
+        if !std::mem::replace(&mut self.stopped_accepting, true)
+            && self.shared.accepting.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            self.shared.order(Order::LOOK);
         }
     }
 
@@ -328,7 +336,8 @@ impl DataThread {
         loop {
             let Some(listener) = self.listeners.get_mut(place) else { return };
             listener.ready = false;
-            if listener.paused_until.is_some() || (accepted >= ACCEPTS && !self.draining) {
+            let most = if self.draining { LAST_ACCEPTS } else { ACCEPTS };
+            if listener.paused_until.is_some() || accepted >= most {
                 return;
             }
             let balancer = listener.balancer.clone();
@@ -367,9 +376,8 @@ impl DataThread {
         let Some(listener) = self.listeners.get_mut(place) else { return false };
         let trouble = Trouble::of(error);
         listener.balancer.metrics.accept_failed(trouble.reason());
-        match trouble {
-            Trouble::ClientGone => return true,
-            Trouble::NoDescriptors | Trouble::Other => {}
+        if trouble == Trouble::ClientGone {
+            return true;
         }
         if !std::mem::replace(&mut listener.failing, true) {
             tracing::error!(
@@ -379,14 +387,16 @@ impl DataThread {
                 "clients cannot be accepted"
             );
         }
-        // Uses the spare descriptor to reset the first client in the queue, which would otherwise
-        // wait for as long as we have none.
-        drop(self.spare.take());
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        if let Ok((client, _)) = acceptfrom_with(&listener.socket, flags) {
-            socket::reset(client);
+        if trouble == Trouble::NoDescriptors {
+            // Uses the spare descriptor to reset the first client in the queue, which would
+            // otherwise wait for as long as we have none.
+            drop(self.spare.take());
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            if let Ok((client, _)) = acceptfrom_with(&listener.socket, flags) {
+                socket::reset(client);
+            }
+            self.spare = spare();
         }
-        self.spare = spare();
         self.pause(place, now + EXHAUSTED_PAUSE);
         false
     }
@@ -584,6 +594,13 @@ impl DataThread {
             && self.connections.is_empty()
             && self.shared.accepting.load(Ordering::Acquire) == 0
             && self.shared.mailboxes.get(self.index).is_none_or(|mailbox| mailbox.load() == 0)
+    }
+}
+
+impl Drop for DataThread {
+    fn drop(&mut self) {
+        // Also if it panicked: the others wait for the last that may hand clients over.
+        self.stop_accepting();
     }
 }
 

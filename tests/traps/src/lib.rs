@@ -3,7 +3,7 @@
 //! A [`Trap`] is something that must hold of every proxy and does not of many. Its check knows the
 //! proxy only from outside: an address to connect to, backends that the check itself plays, and
 //! the pid of the process, for its CPU and memory. So the same check holds evenkeel to it in the
-//! gate, and tells in the bench where HAProxy, nginx and Envoy differ ([`matrix`]).
+//! gate, and tells in the bench where HAProxy, nginx and Envoy differ ([`matrix()`]).
 //!
 //! ```text
 //!              to_backend ------------------------------->

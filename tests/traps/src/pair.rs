@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ impl Pair {
         }
     }
 
-    /// Sends and receives `count` bytes at once.
+    /// Sends and receives `count` bytes. The receiver begins a little later: so much is queued at
+    /// the proxy that it takes it for bulk.
     pub(crate) fn transfer(
         &self,
         direction: Direction,
@@ -65,7 +67,15 @@ impl Pair {
     ) -> Result<(), Failure> {
         let (from, to) = self.ends(direction);
         thread::scope(|scope| {
-            let sent = scope.spawn(|| send(from, pattern, 0, count));
+            let (tell, told) = mpsc::sync_channel(1);
+            let sent = scope.spawn(move || {
+                let sent = send(from, pattern, 0, count);
+                // Nobody waits for it any more if it took long.
+                tell.send(()).unwrap_or_default();
+                sent
+            });
+            // Either way: all is sent, or the queues are full.
+            told.recv_timeout(HEAD_START).unwrap_or_default();
             let received = receive(to, pattern, 0, count);
             let sent = sent.join().expect("it only sends");
             received.and(sent).map_err(|failure| failure.at(direction))
@@ -235,6 +245,8 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
 
 /// Who waits longer for a byte that is on its way is hung: no proxy holds one for so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+
+const HEAD_START: Duration = Duration::from_millis(20);
 
 const BUFFER: usize = 256 * 1024;
 

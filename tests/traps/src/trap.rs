@@ -227,7 +227,7 @@ impl fmt::Display for Trap {
 }
 
 /// So much that a proxy that splices bulk does so, with some of it to spare.
-const BULK: usize = 4 << 20;
+const BULK: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {

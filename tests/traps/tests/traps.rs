@@ -33,7 +33,7 @@ fn found(trap: Trap, fault: &str, because: &str) {
 }
 
 #[test]
-fn what_is_no_proxys_doing_holds_without_one() {
+fn what_is_the_kernels_doing_holds_without_a_proxy() {
     let traps = [
         Trap::UrgentMark,
         Trap::Mixing,

@@ -283,6 +283,10 @@ fn send_held(held: usize, to: BorrowedFd<'_>, stock: &mut Stock, mover: &Mover) 
         let got = send_to(to, left.bytes.get(left.sent..).unwrap_or_default());
         if let Got::Moved(n, _) = got {
             left.sent = left.sent.saturating_add(n);
+            if left.sent >= left.bytes.len() {
+                // What is received next stands in the scratch buffer again.
+                stock.left = None;
+            }
         }
         return got;
     }
@@ -331,4 +335,165 @@ fn drain(length: usize, to: BorrowedFd<'_>, stock: &Stock) -> Got {
 fn move_bytes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<usize, Errno> {
     // Never MORE: a last piece would wait for a next one that does not come.
     splice(from, None, to, None, length, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::relay::pipes::Budget;
+    use crate::relay::{Readiness, Side};
+
+    /// A relay between two pairs of sockets: what is beyond them are the peers.
+    struct Rig {
+        client: UnixStream,
+        backend: UnixStream,
+        inner: (UnixStream, UnixStream),
+        wire: Option<Wire>,
+        mover: Mover,
+        said: (Vec<u8>, Vec<u8>),
+        heard: (Vec<u8>, Vec<u8>),
+        next: u32,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let pair = || {
+                let (outer, inner) = UnixStream::pair().unwrap();
+                // Small, so that every size meets a peer that blocks.
+                socket2::SockRef::from(&inner).set_send_buffer_size(20_000).unwrap();
+                outer.set_nonblocking(true).unwrap();
+                inner.set_nonblocking(true).unwrap();
+                (outer, inner)
+            };
+            let ((client, near), (backend, far)) = (pair(), pair());
+            let relay = Relay::new(Readiness::default(), Readiness::default());
+            Self {
+                client,
+                backend,
+                inner: (near, far),
+                wire: Some(Wire::new(relay, Stock::default())),
+                mover: Mover::new(Pipes::new(Budget::new())),
+                said: Default::default(),
+                heard: Default::default(),
+                next: 0,
+            }
+        }
+
+        fn say(&mut self, side: Side, length: usize) {
+            let (socket, said) = match side {
+                Side::Client => (&mut self.client, &mut self.said.0),
+                Side::Backend => (&mut self.backend, &mut self.said.1),
+            };
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    self.next = self.next.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    self.next.to_be_bytes()[0]
+                })
+                .collect();
+            if let Ok(n) = socket.write(&bytes) {
+                said.extend_from_slice(&bytes[..n]);
+            }
+        }
+
+        fn hear(&mut self, side: Side, at_most: usize) -> usize {
+            let (socket, heard) = match side {
+                Side::Client => (&mut self.client, &mut self.heard.0),
+                Side::Backend => (&mut self.backend, &mut self.heard.1),
+            };
+            let mut bytes = vec![0; at_most];
+            let n = socket.read(&mut bytes).unwrap_or(0);
+            heard.extend_from_slice(&bytes[..n]);
+            n
+        }
+
+        fn drive(&mut self) {
+            let Some(wire) = &mut self.wire else { return };
+            for side in [Side::Client, Side::Backend] {
+                let (readable, writable) = (true, true);
+                wire.relay.ready(side, Readiness { readable, writable, ..Readiness::default() });
+            }
+            let (near, far) = (self.inner.0.as_fd(), self.inner.1.as_fd());
+            if let Driven::Ended(_) = wire.drive(near, far, &mut self.mover, Way::ToClient) {
+                self.wire.take().unwrap().give_up(&mut self.mover);
+            }
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Say(Side, usize),
+        Hear(Side, usize),
+        Drive,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let side = || prop_oneof![Just(Side::Client), Just(Side::Backend)];
+        let size = || prop_oneof![1usize..100, 4000usize..40_000, 64_000usize..200_000];
+        prop_oneof![
+            (side(), size()).prop_map(|(side, n)| Step::Say(side, n)),
+            (side(), size()).prop_map(|(side, n)| Step::Hear(side, n)),
+            Just(Step::Drive),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn real_sockets_get_every_byte_in_order(
+            steps in proptest::collection::vec(step(), 0..120),
+        ) {
+            let mut rig = Rig::new();
+            for step in steps {
+                match step {
+                    Step::Say(side, n) => rig.say(side, n),
+                    Step::Hear(side, n) => drop(rig.hear(side, n)),
+                    Step::Drive => rig.drive(),
+                }
+            }
+            for _ in 0..200 {
+                rig.drive();
+                rig.hear(Side::Client, 1 << 16);
+                rig.hear(Side::Backend, 1 << 16);
+            }
+            prop_assert!(rig.heard.1 == rig.said.0, "{} {}", rig.heard.1.len(), rig.said.0.len());
+            prop_assert!(rig.heard.0 == rig.said.1, "{} {}", rig.heard.0.len(), rig.said.1.len());
+            // Nothing is kept once everything is taken.
+            let wire = rig.wire.as_ref().unwrap();
+            prop_assert!(wire.to_backend.left.is_none() && wire.to_client.left.is_none());
+            prop_assert!(wire.to_backend.pipe.is_none() && wire.to_client.pipe.is_none());
+        }
+    }
+
+    /// Dropped at any moment it leaves no descriptor, and no pipe with another's bytes.
+    #[test]
+    fn a_relay_that_is_given_up_leaves_nothing_behind() {
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let mut mover = Mover::new(Pipes::new(Budget::new()));
+        let before = count();
+        for polls in 0..12 {
+            let mut rig = Rig::new();
+            for poll in 0..polls {
+                rig.say(Side::Backend, 100_000);
+                if poll % 2 == 0 {
+                    rig.hear(Side::Client, 150_000);
+                }
+                rig.drive();
+            }
+            std::mem::swap(&mut rig.mover, &mut mover);
+            rig.wire.take().unwrap().give_up(&mut mover);
+            drop(rig);
+            let pipe = mover.pipes.take().unwrap();
+            let byte = move_bytes(pipe.read.as_fd(), pipe.write.as_fd(), 1);
+            assert!(byte.is_err(), "a pipe that is lent is empty");
+            mover.pipes.close(pipe);
+            mover.pipes.tidy();
+        }
+        assert_eq!(count(), before);
+    }
 }

@@ -11,11 +11,11 @@ use metrics::{Counter, Gauge};
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What a pipe holds where we may ask for it: the default of `pipe-max-size`.
+/// What a pipe holds where the limits of a user do not concern us: the default of `pipe-max-size`.
 const PRIVILEGED: usize = 1024 * 1024;
 
-/// What it holds otherwise: 256 of them are the soft limit of a user.
-const UNPRIVILEGED: usize = 256 * 1024;
+/// What it holds otherwise: all that the budget allows are half the soft limit of a user.
+const UNPRIVILEGED: usize = 512 * 1024;
 
 /// Less than this is not worth two calls: what the kernel gives once the soft limit is reached has
 /// two pages.
@@ -50,9 +50,9 @@ pub(crate) struct Budget {
 impl Budget {
     /// Takes metric handles: the recorder must be installed before.
     pub(crate) fn new() -> Arc<Self> {
-        // May we go beyond what a user may have?
-        let privileged = capabilities(None)
-            .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
+        // Linux `pipe_is_unprivileged_user`: either will do.
+        let exempt = CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_ADMIN;
+        let privileged = capabilities(None).is_ok_and(|sets| sets.effective.intersects(exempt));
         let copied = |reason: &'static str| metrics::counter!("evenkeel_splice_fallbacks_total", "reason" => reason);
         Arc::new(Self {
             size: if privileged { PRIVILEGED } else { UNPRIVILEGED },

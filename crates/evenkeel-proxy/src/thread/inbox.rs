@@ -138,8 +138,9 @@ impl Mailbox {
 
     /// Takes the orders and the listeners. Whatever is put in from here on rings again.
     pub(super) fn take(&self) -> (Orders, Vec<Listening>) {
-        self.rung.store(false, Ordering::SeqCst);
-        let orders = Orders(self.orders.swap(0, Ordering::SeqCst));
+        // A swap and not a store: it sees what was put in by whoever found the bell rung already.
+        self.rung.swap(false, Ordering::AcqRel);
+        let orders = Orders(self.orders.swap(0, Ordering::AcqRel));
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         (orders, std::mem::take(&mut *listening))
     }

@@ -16,7 +16,7 @@ use crate::verdict::{Failure, met};
 
 pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
     let stage = Stage::start(rig, Setup::default())?;
-    let rounds = rig.effort.rounds(300, 10_000);
+    let rounds = rig.effort.rounds(1000, 10_000);
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
         let direction = Direction::BOTH[round % 2];

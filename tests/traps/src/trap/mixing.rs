@@ -19,7 +19,7 @@ use crate::verdict::{Failure, met};
 
 pub(super) fn check(rig: &Rig) -> Result<String, Failure> {
     let stage = Stage::start(rig, Setup::default())?;
-    let rounds = rig.effort.rounds(60, 1000);
+    let rounds = rig.effort.rounds(200, 1000);
     // Two at a time, so that two threads of a proxy are at it.
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES)
