@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &[&str], &[&str]); 10] = [
     ("evenkeel-testbed", &[], &[]),
     // What judges any proxy knows none of them.
     ("evenkeel-traps", &["evenkeel-testbed"], &[]),
-    ("evenkeel-bench-dataplane", &["evenkeel-traps"], &[]),
+    ("evenkeel-bench-dataplane", &[], &[]),
     (
         "evenkeel",
         &[
@@ -101,7 +101,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    let folders = ["crates", "tests"].map(|folder| root().join(folder));
+    let folders = ["benches", "crates", "tests"].map(|folder| root().join(folder));
     let files: Vec<PathBuf> = folders
         .iter()
         .flat_map(|folder| files(folder))

@@ -21,11 +21,6 @@ pub(crate) enum Command {
         /// An order in JSON.
         order: String,
     },
-    /// Check that proxies fall into none of the known traps.
-    Traps {
-        /// What follows the word.
-        arguments: Vec<String>,
-    },
     /// Say how it is used.
     Help,
 }
@@ -118,7 +113,6 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Command, 
     match first.as_str() {
         "backend" => Ok(Command::Backend { address: one("an address")? }),
         "generate" => Ok(Command::Generate { order: one("an order")? }),
-        "traps" => Ok(Command::Traps { arguments: words.collect() }),
         _ => {
             let all: Vec<String> = std::iter::once(first).chain(words).collect();
             if all.iter().any(|word| word == "--help" || word == "-h") {
@@ -221,6 +215,7 @@ const USAGE: &str = "\
 Measures evenkeel's data plane beside its peers, in a network namespace of its own.
 
 Usage: benches/dataplane/run [ARGUMENTS]
+       benches/dataplane/run traps [--gate] [TRAP...]    which proxies fall into which trap
 
   --minute              about a minute: fewer loads, proxies, rounds and connections
   --only LOAD[,..]      only these loads

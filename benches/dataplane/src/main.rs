@@ -55,7 +55,6 @@ fn main() -> ExitCode {
         Ok(Command::Measure(args)) => measure(&args),
         Ok(Command::Backend { address }) => serve(&address),
         Ok(Command::Generate { order }) => generate(&order),
-        Ok(Command::Traps { arguments }) => traps(&arguments),
         Ok(Command::Help) => say(&args::help()),
         Err(sentence) => Err(Failed::because("understand the command line", sentence)),
     };
@@ -98,11 +97,6 @@ fn generate(order: &str) -> Result<(), Failed> {
     let order: Order = serde_json::from_str(order).doing(|| "understand an order")?;
     let mut pace = Lines { waits: order.paced };
     generator::run(order, &mut pace).map(drop)
-}
-
-/// The checks are made by another crate of the project.
-fn traps(_arguments: &[String]) -> Result<(), Failed> {
-    Err(Failed::because("check for traps", "this build has no checks"))
 }
 
 /// As many as the hard limit allows.
