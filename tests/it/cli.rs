@@ -6,9 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::harness::{
     EVENKEEL, Running, command, evenkeel, free_addresses, snapshots, stderr, stdout,
@@ -414,6 +416,42 @@ fn a_second_signal_ends_it_at_once_and_undrained() {
     // Reset, and not closed as if all had been said.
     let ended = open.read(&mut [0]);
     assert!(ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset), "{log}");
+}
+
+#[test]
+fn bytes_of_an_open_connection_are_counted_within_a_second() {
+    let [admin, listen] = free_addresses();
+    let file = ConfigFile::new(&(head(admin) + &service("echo", listen, echo())));
+    let mut running = Running::start(&file.path, admin);
+    running.until("probed", |running| running.status()["services"][0]["ready"] == 1);
+    let open = talk(listen);
+    let said = Instant::now();
+    let counted = |running: &Running| {
+        let text = running.get("/metrics").unwrap();
+        ["evenkeel_received_bytes_total{", "evenkeel_sent_bytes_total{"].iter().all(|family| {
+            let line = text.lines().find(|line| line.starts_with(family));
+            line.is_some_and(|line| line.ends_with("} 5"))
+        })
+    };
+    running.until("counted", counted);
+    assert!(said.elapsed() < Duration::from_secs(1), "{:?}", said.elapsed());
+    assert_eq!(connections(&running), 1);
+    drop(open);
+}
+
+#[test]
+fn one_data_thread_is_enough() {
+    let [admin, listen] = free_addresses();
+    let config = head(admin) + &service("echo", listen, echo()) + "dataPlane: {threads: 1}\n";
+    let file = ConfigFile::new(&config);
+    let mut running = Running::start(&file.path, admin);
+    running.until("probed", |running| running.status()["services"][0]["ready"] == 1);
+    let open: Vec<TcpStream> = (0..20).map(|_| talk(listen)).collect();
+    assert_eq!(connections(&running), 20);
+    drop(open);
+    running.until("ended", |running| connections(running) == 0);
+    running.signal("TERM");
+    assert_eq!(running.wait().0, Some(0));
 }
 
 #[test]

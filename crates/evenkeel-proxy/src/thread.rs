@@ -236,7 +236,7 @@ impl DataThread {
                 }
             }
             Token::Leg(id, side) => {
-                if let Some(live) = connections.get_mut(at(id.place)).filter(|live| live.id == id) {
+                if let Some(live) = find(connections, id) {
                     live.connection.ready(side, readiness);
                     live.queue(ready);
                 }
@@ -514,7 +514,7 @@ impl DataThread {
 
     fn ring_alarms(&mut self, now: Instant) {
         while let Some((entry, id)) = self.timers.pop(now) {
-            if let Some(live) = self.connections.get_mut(at(id.place)).filter(|l| l.id == id)
+            if let Some(live) = find(&mut self.connections, id)
                 && live.alarm.rings(entry, now, id, &mut self.timers)
             {
                 live.queue(&mut self.ready);
@@ -533,9 +533,7 @@ impl DataThread {
 
     fn run_one(&mut self, id: ConnectionId, now: Instant) {
         let Self { services, connections, poller, book, mover, aborting, .. } = self;
-        let Some(live) = connections.get_mut(at(id.place)).filter(|live| live.id == id) else {
-            return;
-        };
+        let Some(live) = find(connections, id) else { return };
         live.queued = false;
         let Some(balancer) = services.get(live.connection.page.place()) else { return };
         let mut tools = Tools {
@@ -566,7 +564,8 @@ impl DataThread {
     }
 
     fn remove(&mut self, id: ConnectionId) {
-        if self.connections.try_remove(at(id.place)).is_some()
+        if find(&mut self.connections, id).is_some()
+            && self.connections.try_remove(at(id.place)).is_some()
             && let Some(mailbox) = self.shared.mailboxes.get(self.index)
         {
             mailbox.remove_load();
@@ -612,6 +611,11 @@ impl Live {
     }
 }
 
+/// The connection of an event or a timer, unless its place is another's by now.
+fn find(connections: &mut Slab<Live>, id: ConnectionId) -> Option<&mut Live> {
+    connections.get_mut(at(id.place)).filter(|live| live.id == id)
+}
+
 fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -623,4 +627,66 @@ fn place(key: usize) -> u32 {
 
 fn at(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use evenkeel_core::pool::Pool;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::{ConnectConfig, ListenConfig, RelayConfig};
+    use crate::policy::Policy;
+
+    /// A thread that does not run, and a way to give it clients.
+    fn thread() -> (DataThread, impl Fn() -> Client) {
+        let (_, mut threads) = Shared::threads(1).unwrap();
+        let (_writer, pool) = Pool::new();
+        let (suspects, _) = mpsc::channel(1);
+        let (listen, relay) = (ListenConfig::on(Vec::new()), RelayConfig::default());
+        let connect = ConnectConfig::default();
+        let balancer =
+            Balancer::new("api", pool, &listen, connect, relay, Policy::default(), suspects);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = move || {
+            let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (socket, address) = listener.accept().unwrap();
+            let permit = balancer.admission.admit(address.ip(), Instant::now()).unwrap();
+            Client { socket: socket.into(), address, balancer: balancer.clone(), permit }
+        };
+        (threads.remove(0), client)
+    }
+
+    #[test]
+    fn an_event_of_a_closed_connection_is_not_the_next_ones_in_its_place() {
+        let (mut thread, client) = thread();
+        let now = Instant::now();
+        thread.keep(client(), now);
+        let old = thread.ready.remove(0);
+        thread.remove(old);
+        thread.keep(client(), now);
+        let new = thread.ready[0];
+        assert_eq!(old.place, new.place, "the place is used again");
+        assert!(find(&mut thread.connections, old).is_none());
+        assert!(find(&mut thread.connections, new).is_some());
+        // Neither is its timer, and to close it again closes nothing.
+        thread.timers.add(now, old);
+        thread.ready.clear();
+        thread.ring_alarms(now);
+        assert!(thread.ready.is_empty());
+        thread.run_one(old, now);
+        assert_eq!((thread.connections.len(), thread.shared.open()), (1, 1));
+    }
+
+    #[test]
+    fn a_client_without_any_backend_is_over_at_once_and_counts_no_more() {
+        let (mut thread, client) = thread();
+        let now = Instant::now();
+        thread.keep(client(), now);
+        assert_eq!(thread.shared.open(), 1);
+        thread.run_ready(now);
+        assert_eq!((thread.connections.len(), thread.shared.open()), (0, 0));
+    }
 }

@@ -39,20 +39,16 @@ fn service(listen: &str, limit: u32) -> Service {
 }
 
 fn limited(listen: &str, config: &ListenConfig) -> Service {
+    configured(listen, config, RelayConfig::default())
+}
+
+fn configured(listen: &str, config: &ListenConfig, relay: RelayConfig) -> Service {
     let (writer, pool) = Pool::new();
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let (send, suspects) = mpsc::channel(64);
     let connect =
         ConnectConfig { attempt_timeout: Span::from_millis(300), timeout: Span::from_secs(2) };
-    let balancer = Balancer::new(
-        "api",
-        pool,
-        config,
-        connect,
-        RelayConfig::default(),
-        Policy::default(),
-        send,
-    );
+    let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default(), send);
     let listen = ListenAddress::new(listen.parse().unwrap());
     let listener = Listener::bind(listen, &RelayConfig::default(), THREADS).unwrap();
     let address = listener.address();
@@ -378,6 +374,81 @@ async fn a_herd_is_paced_and_everyone_is_served() {
     // A second's worth at once, perhaps one more whose turn was taken beforehand, and the others a
     // tenth of a second apart.
     assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_half_closed_connection_on_which_nothing_moves_is_reset() {
+    let after = Span::from_millis(300);
+    let relay = RelayConfig { half_closed_timeout: after, ..RelayConfig::default() };
+    let mut service = configured("127.0.0.1:0", &ListenConfig::on(Vec::new()), relay);
+    // It says its name, and then nothing, whatever the client does.
+    let silent = accepting(&service.tasks, &service.shutdown, |stream| {
+        socket2::SockRef::from(&stream).send(b"s").unwrap();
+        Some(stream)
+    });
+    let silent = silent.await;
+    service.publish(&[(silent, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    let mut open = TcpStream::connect(service.address).await.unwrap();
+    client.read_exact(&mut [0]).await.unwrap();
+    open.read_exact(&mut [0]).await.unwrap();
+    let begun = Instant::now();
+    client.shutdown().await.unwrap();
+    let error = timeout(SOON, client.read_exact(&mut [0])).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert!(begun.elapsed() >= after.duration(), "{:?}", begun.elapsed());
+    // One that both keep open is not concerned, for three times as long.
+    let quiet = timeout(2 * after.duration(), open.read_exact(&mut [0])).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_moves_is_reset_if_that_is_asked_for() {
+    let relay =
+        RelayConfig { idle_timeout: Some(Span::from_millis(400)), ..RelayConfig::default() };
+    let mut service = configured("127.0.0.1:0", &ListenConfig::on(Vec::new()), relay);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.read_exact(&mut [0]).await.unwrap();
+    let begun = Instant::now();
+    // Whatever moves puts it off.
+    while begun.elapsed() < Duration::from_millis(700) {
+        client.write_all(b"x").await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let error = timeout(SOON, client.read_exact(&mut [0])).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    service.end().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_backend_had_said_reaches_a_client_that_takes_it_late() {
+    const SAID: usize = 3_000_000;
+    let mut service = service("127.0.0.1:0", 100);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dying = listener.local_addr().unwrap();
+    let (said, all_said) = tokio::sync::oneshot::channel();
+    service.tasks.spawn("dying", async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&vec![7; SAID]).await.unwrap();
+        said.send(stream).unwrap();
+    });
+    service.publish(&[(dying, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    let mut heard = vec![0; SAID];
+    client.read_exact(&mut heard[..SAID / 2]).await.unwrap();
+    // Everything has left the backend: what the client has not got yet is ours to give.
+    let _stream = timeout(SOON, all_said).await.unwrap().unwrap();
+    client.read_exact(&mut heard[SAID / 2..SAID - 1]).await.unwrap();
+    service.publish(&[(dying, Class::TlsTimeout, Treatment::Reset)]);
+    let last = timeout(SOON, client.read_exact(&mut heard[SAID - 1..])).await.unwrap();
+    last.unwrap();
+    let end = timeout(SOON, client.read_exact(&mut [0])).await.unwrap().unwrap_err();
+    assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
     service.end().await;
 }
 

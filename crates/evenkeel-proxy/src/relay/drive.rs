@@ -21,6 +21,7 @@ const QUOTA: usize = 1024 * 1024;
 
 /// The most that is asked of one splice: some kernels refuse more than 1 GiB.
 const PIECE: usize = 1024 * 1024;
+const _: () = assert!(PIECE <= 1 << 30);
 
 /// What a thread moves bytes with.
 #[derive(Debug)]
