@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use evenkeel_core::backend::Backend;
 use evenkeel_core::endpoint::Endpoint;
 use evenkeel_core::pool::Pool;
 use tokio::sync::mpsc;
@@ -68,8 +69,11 @@ impl Balancer {
         }
     }
 
-    /// Whether the backend would be picked now: if not, its prober has found it wanting since.
-    pub(crate) fn serves(&self, endpoint: Endpoint) -> bool {
-        self.pool.snapshot().serving().iter().any(|backend| backend.endpoint() == endpoint)
+    /// Whether the backend would be picked now, or be tried as one of the reserve: if not, its
+    /// prober has found it wanting since.
+    pub(crate) fn would_try(&self, endpoint: Endpoint, reserve: bool) -> bool {
+        let snapshot = self.pool.snapshot();
+        let is_it = |backend: &Arc<Backend>| backend.endpoint() == endpoint;
+        snapshot.serving().iter().any(is_it) || reserve && snapshot.reserve().iter().any(is_it)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use evenkeel_core::backend::Slot;
 use evenkeel_core::endpoint::Endpoint;
+use rustix::io::Errno;
 
 use crate::balancer::Balancer;
 
@@ -30,6 +31,12 @@ pub(crate) enum ConnectError {
     /// We have no descriptor or memory for the backend's side.
     #[error("no socket to connect with")]
     Exhausted(#[source] io::Error),
+    /// All that could be tried were connected, and failed before their first byte.
+    #[error("all {attempts} backends failed before their first byte")]
+    AllLost { attempts: usize },
+    /// Nobody has said anything for `relay.idleTimeout`.
+    #[error("nothing was said within {after:?}")]
+    Idle { after: Duration },
     /// The client went away meanwhile.
     #[error("the client went away")]
     ClientGone,
@@ -76,14 +83,35 @@ fn reason_of(kind: io::ErrorKind) -> &'static str {
     }
 }
 
+impl AttemptError {
+    /// Whether the fault is our own: no port, no memory, a firewall of this host. Then its prober
+    /// need not look.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Reset { .. } => false,
+            Self::Io { source, .. } => Errno::from_io_error(source).is_some_and(|error| {
+                matches!(
+                    error,
+                    Errno::ADDRNOTAVAIL | Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::PERM
+                )
+            }),
+        }
+    }
+}
+
 /// Picks a backend, but none of `tried`, and counts the connection: by the policy among those
 /// treated `serve`, and where all of these fail, among those held in reserve. The snapshot is let
 /// go before the attempt.
-pub(crate) fn pick(balancer: &Balancer, tried: &[Endpoint]) -> Option<Slot> {
+///
+/// Also whether it comes from the reserve.
+pub(crate) fn pick(balancer: &Balancer, tried: &[Endpoint]) -> Option<(Slot, bool)> {
     let snapshot = balancer.pool.snapshot();
     let policy = &balancer.policy;
-    let backend = policy
-        .pick(snapshot.serving(), tried)
-        .or_else(|| if tried.is_empty() { None } else { policy.pick(snapshot.reserve(), tried) })?;
-    Some(backend.take_slot())
+    if let Some(backend) = policy.pick(snapshot.serving(), tried) {
+        return Some((backend.take_slot(), false));
+    }
+    if tried.is_empty() {
+        return None;
+    }
+    policy.pick(snapshot.reserve(), tried).map(|backend| (backend.take_slot(), true))
 }

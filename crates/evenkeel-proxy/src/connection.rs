@@ -23,15 +23,18 @@ use crate::connect::ConnectError;
 use crate::metrics::Rejected;
 use crate::opening::{Opened, Opening, Settled, With};
 use crate::relay::drive::{Driven, Mover, Owed, Wire};
-use crate::relay::{Readiness, Side, Verdict, Way};
+use crate::relay::{Got, Readiness, Side, Verdict, Way};
 use crate::socket;
 
 /// Longest wait for a client to take what it is owed before we reset it.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// Pieces that a client says in vain before others have their turn.
+const LINGER_READS: usize = 4;
+
 /// Age from which a connection is one that stays: then its backend's side is given the options that
 /// only matter to such.
-const STAYS: Duration = Duration::from_secs(2);
+pub(crate) const STAYS: Duration = Duration::from_secs(2);
 
 /// One client's connection.
 #[derive(Debug)]
@@ -74,6 +77,9 @@ struct Flushing {
     until: Instant,
     /// All of it is with the kernel, which says when it was sent.
     sending: bool,
+    /// It has its FIN: the kernel calls it writable whatever is unsent, so that only its own end
+    /// tells that it has all.
+    has_fin: bool,
     slot: Slot,
     entry: EntryNumber,
     to_backend: u64,
@@ -207,10 +213,12 @@ impl Connection {
         let Relaying { backend, slot, entry, kept: _, wire, said, moved_at: _ } = relaying;
         socket::reset(backend);
         let to_backend = wire.relay.to_backend.moved().saturating_add(said);
+        let has_fin = wire.relay.to_client.is_ended();
         self.phase = Phase::Flushing(Box::new(Flushing {
-            owed: wire.owed(tools.mover),
+            owed: wire.owed(),
             until: tools.now + FLUSH,
             sending: false,
+            has_fin,
             slot,
             entry,
             to_backend,
@@ -225,7 +233,6 @@ impl Connection {
                 let Relaying { backend, slot, entry, kept: _, wire, said, moved_at: _ } = relaying;
                 let to_backend = wire.relay.to_backend.moved().saturating_add(said);
                 let to_client = wire.relay.to_client.moved();
-                wire.give_up(tools.mover);
                 if ended != Ended::Finished {
                     // So that the backend sees that it was cut off.
                     socket::reset(backend);
@@ -236,7 +243,6 @@ impl Connection {
             Phase::Flushing(flushing) => {
                 let Flushing { owed, slot, entry, to_backend, .. } = *flushing;
                 let to_client = owed.moved();
-                owed.give_up(tools.mover);
                 socket::close_with_reset(&self.client);
                 self.account(&slot, entry, (to_backend, to_client), ended, tools);
             }
@@ -266,7 +272,8 @@ impl Connection {
     fn reject(&self, error: &ConnectError, balancer: &Balancer) {
         let reason = match error {
             ConnectError::NoneServed => Rejected::NoBackend,
-            ConnectError::AllFailed { .. } => Rejected::AllFailed,
+            ConnectError::AllFailed { .. } | ConnectError::AllLost { .. } => Rejected::AllFailed,
+            ConnectError::Idle { .. } => Rejected::Idle,
             ConnectError::Timeout { .. } => Rejected::Timeout,
             ConnectError::Exhausted(_) => Rejected::NoDescriptors,
             ConnectError::ClientGone => Rejected::ClientGone,
@@ -304,10 +311,15 @@ impl Relaying {
     ) -> Next {
         let relay = &self.wire.relay;
         let before = (relay.to_backend.moved(), relay.to_client.moved());
+        let was_half_closed = relay.is_half_closed();
         let driven = self.wire.drive(client, self.backend.as_fd(), tools.mover, first);
         let relay = &self.wire.relay;
         let to_backend = relay.to_backend.moved() - before.0;
         let to_client = relay.to_client.moved() - before.1;
+        if !was_half_closed && relay.is_half_closed() {
+            // Its time begins with the FIN, however long it was quiet before.
+            self.moved_at = tools.now;
+        }
         if to_backend + to_client > 0 {
             self.moved_at = tools.now;
             tools.book.moved(page, self.entry, to_backend, to_client);
@@ -358,6 +370,9 @@ impl Relaying {
 impl Flushing {
     /// Gives the client what it is owed.
     fn run(&mut self, client: &OwnedFd, page: PageNumber, tools: &mut Tools<'_>) -> Next {
+        if self.has_fin {
+            return self.linger(client, tools);
+        }
         let sent = if self.sending {
             // It is writable only once everything is sent.
             self.owed.takes_more()
@@ -378,6 +393,23 @@ impl Flushing {
         } else {
             Next::Ran(Ran::Waits(Some(self.until)))
         }
+    }
+
+    /// Hears out a client that has been told the end, and throws away what it says: closed with
+    /// anything unread, our side would reset it, and take back what it has not got yet.
+    fn linger(&mut self, client: &OwnedFd, tools: &mut Tools<'_>) -> Next {
+        for _ in 0..LINGER_READS {
+            match tools.mover.receive(client.as_fd()) {
+                Got::Moved(..) => {}
+                Got::Blocked if tools.now < self.until => {
+                    return Next::Ran(Ran::Waits(Some(self.until)));
+                }
+                Got::Blocked | Got::End | Got::Failed | Got::NoPipe | Got::Refused => {
+                    return Next::Over(self.ended);
+                }
+            }
+        }
+        if tools.now < self.until { Next::Ran(Ran::Yields) } else { Next::Over(self.ended) }
     }
 }
 

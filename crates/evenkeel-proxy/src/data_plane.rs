@@ -35,10 +35,15 @@ impl DataPlane {
         for (index, data_thread) in threads.into_iter().enumerate() {
             let (ended, end) = oneshot::channel();
             let cpu = cpus.as_ref().and_then(|cpus| cpus.get(index).copied());
-            thread::Builder::new().name(format!("evenkeel-data-{index}")).spawn(move || {
+            let named = thread::Builder::new().name(format!("evenkeel-data-{index}"));
+            let spawned = named.spawn(move || {
                 let _ended = ended;
                 run(data_thread, cpu);
-            })?;
+            });
+            if let Err(error) = spawned {
+                plane.shared.order(Order::ABORT);
+                return Err(error);
+            }
             tasks.spawn_essential("data thread", shutdown, plane.clone().follow(index, end));
         }
         Ok(plane)

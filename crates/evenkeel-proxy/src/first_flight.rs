@@ -24,6 +24,7 @@ const EARLY_DATA: u16 = 42;
 pub(crate) struct FirstFlight {
     bytes: Vec<u8>,
     spent: bool,
+    whole: bool,
 }
 
 impl FirstFlight {
@@ -43,11 +44,18 @@ impl FirstFlight {
         }
         let before = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.spent = !may_be_said_again(&self.bytes);
+        let said = judge(&self.bytes);
+        self.spent = said == Said::Other;
+        self.whole = said == Said::Whole;
         if self.spent {
             self.bytes.truncate(before);
         }
         !self.spent
+    }
+
+    /// Whether the hello is whole, so that the backend owes an answer.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// What was said so far.
@@ -56,38 +64,53 @@ impl FirstFlight {
     }
 }
 
-/// Whether the bytes are a ClientHello without early data, or the beginning of one, and nothing
-/// behind it.
-fn may_be_said_again(bytes: &[u8]) -> bool {
+/// What the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// The beginning of a ClientHello.
+    Begun,
+    /// A ClientHello without early data, and nothing behind it.
+    Whole,
+    /// More, or something else.
+    Other,
+}
+
+impl Said {
+    fn whole(hello: &[u8]) -> Self {
+        if asks_for_early_data(hello) { Self::Other } else { Self::Whole }
+    }
+}
+
+fn judge(bytes: &[u8]) -> Said {
     // The hello may be spread over several records.
     let mut message = Vec::new();
     let mut rest = bytes;
     loop {
         match complete(&message) {
-            // Whole, and something behind it.
-            Some(_) if !rest.is_empty() => return false,
-            Some(hello) => return !asks_for_early_data(hello),
+            Some(_) if !rest.is_empty() => return Said::Other,
+            Some(hello) => return Said::whole(hello),
             None => {}
         }
         let Some((header, after)) = rest.split_at_checked(RECORD_HEADER) else {
-            return begins_a_record(rest) && begins_a_hello(&message);
+            let begins = begins_a_record(rest) && begins_a_hello(&message);
+            return if begins { Said::Begun } else { Said::Other };
         };
         if !begins_a_record(header) {
-            return false;
+            return Said::Other;
         }
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
         let (payload, after) = after.split_at_checked(length).unwrap_or((after, &[]));
         let whole = payload.len() == length;
         message.extend_from_slice(payload);
         if !begins_a_hello(&message) {
-            return false;
+            return Said::Other;
         }
         if !whole {
-            return complete(&message).is_none_or(|hello| !asks_for_early_data(hello));
+            return complete(&message).map_or(Said::Begun, Said::whole);
         }
         if payload.is_empty() {
             // An empty handshake record is forbidden (RFC 8446 5.1).
-            return false;
+            return Said::Other;
         }
         rest = after;
     }
@@ -205,6 +228,9 @@ mod tests {
             let bytes = hello(&[0, 10, 43], record);
             for length in 0..=bytes.len() {
                 assert!(!spent(&bytes[..length]), "{length} of {} ({record})", bytes.len());
+                let mut flight = FirstFlight::new();
+                assert_eq!(length > 0 && flight.keep(&bytes[..length]), length > 0);
+                assert_eq!(flight.is_whole(), length == bytes.len(), "{length} ({record})");
             }
         }
     }

@@ -89,12 +89,13 @@ pub(crate) enum Rejected {
     AllFailed,
     Timeout,
     NoDescriptors,
+    Idle,
     ClientGone,
     Aborted,
 }
 
 impl Rejected {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::NoBackend,
         Self::Limit,
         Self::ClientLimit,
@@ -102,6 +103,7 @@ impl Rejected {
         Self::AllFailed,
         Self::Timeout,
         Self::NoDescriptors,
+        Self::Idle,
         Self::ClientGone,
         Self::Aborted,
     ];
@@ -115,6 +117,7 @@ impl Rejected {
             Self::AllFailed => "all_failed",
             Self::Timeout => "timeout",
             Self::NoDescriptors => "no_descriptors",
+            Self::Idle => "idle",
             Self::ClientGone => "client_gone",
             Self::Aborted => "aborted",
         }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::balancer::Balancer;
 use crate::connect::{self, AttemptError, ConnectError};
+use crate::connection::STAYS;
 use crate::first_flight::FirstFlight;
 use crate::relay::drive::{Mover, Stock, Wire, send_to};
 use crate::relay::{Got, Readiness, Relay, Want, Way};
@@ -30,8 +31,11 @@ use crate::socket::{self, ConnectStart};
 /// is read.
 const SILENCE: Duration = Duration::from_millis(250);
 
-/// A backend that closes sooner than this, while nobody has said anything, is going down: another
-/// may be asked. One that closes later has waited for the client in vain.
+/// The longest such pause: a client that stops within its hello is not worth more.
+const LONG_SILENCE: Duration = Duration::from_secs(2);
+
+/// A backend that closes sooner than this, while the client owes it the rest of its hello, is going
+/// down: another may be asked. One that closes later has waited for the client in vain.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection whose backend is not settled yet.
@@ -50,6 +54,12 @@ pub(crate) struct Opening {
 struct Attempt {
     backend: OwnedFd,
     slot: Slot,
+    /// It is one of the reserve.
+    reserve: bool,
+    /// The backend's side has the options of a connection that stays.
+    kept: bool,
+    /// When the client last said something to it, or else it was begun.
+    heard_at: Instant,
     ready: Readiness,
     started: Instant,
     stage: Stage,
@@ -61,8 +71,9 @@ enum Stage {
     Waiting {
         /// How much of the client's first flight it has been sent.
         said: usize,
-        /// When its silence is looked at, if it was said anything.
+        /// When its silence is looked at, if it was said anything, and after which pause again.
         silent_at: Instant,
+        silence: Duration,
         /// Its prober was asked.
         asked: bool,
     },
@@ -107,12 +118,19 @@ enum Heard {
     /// It closed, was reset, or is held for dead or suspected.
     Lost,
     ClientGone,
+    /// Nobody says anything.
+    Idle,
 }
 
 impl Attempt {
     fn is_patient(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.started) >= PATIENCE
+        now.saturating_duration_since(self.heard_at) >= PATIENCE
     }
+}
+
+/// When `relay.idleTimeout` is over for a client that says nothing.
+fn idle_at(attempt: &Attempt, balancer: &Balancer) -> Option<Instant> {
+    balancer.relay.idle_timeout.map(|idle| attempt.heard_at + idle.duration())
 }
 
 impl Opening {
@@ -144,7 +162,10 @@ impl Opening {
         match attempt.stage {
             Stage::Connecting => Some(self.attempt_until(attempt, balancer)),
             Stage::Waiting { silent_at, .. } => {
-                (!self.flight.bytes().is_empty()).then_some(silent_at)
+                let silent_at = (!self.flight.bytes().is_empty()).then_some(silent_at);
+                let stays = (!attempt.kept).then_some(attempt.started + STAYS);
+                let idle = idle_at(attempt, balancer);
+                [silent_at, stays, idle].into_iter().flatten().min()
             }
         }
     }
@@ -175,7 +196,9 @@ impl Opening {
                     Ok(true) => {
                         with.balancer.metrics.connected(with.now - attempt.started);
                         let silent_at = with.now + SILENCE;
-                        attempt.stage = Stage::Waiting { said: 0, silent_at, asked: false };
+                        let silence = SILENCE;
+                        attempt.stage =
+                            Stage::Waiting { said: 0, silent_at, silence, asked: false };
                         self.last = None;
                         self.attempt = Some(attempt);
                     }
@@ -197,6 +220,11 @@ impl Opening {
                     }
                     (Heard::Settled(settled), _) => return Opened::Settled(settled),
                     (Heard::ClientGone, _) => return Opened::Failed(ConnectError::ClientGone),
+                    (Heard::Idle, _) => {
+                        let after = with.balancer.relay.idle_timeout.unwrap_or_default();
+                        let after = after.duration();
+                        return Opened::Failed(ConnectError::Idle { after });
+                    }
                     (Heard::Lost, attempt) => {
                         if let Some(attempt) = attempt {
                             self.lost(attempt.slot.backend().endpoint(), with);
@@ -217,11 +245,13 @@ impl Opening {
             return Err(ConnectError::Timeout { after: limit });
         }
         loop {
-            let Some(slot) = connect::pick(balancer, &self.tried) else {
+            let Some((slot, reserve)) = connect::pick(balancer, &self.tried) else {
                 let attempts = self.tried.len();
-                return Err(self.last.take().map_or(ConnectError::NoneServed, |last| {
-                    ConnectError::AllFailed { attempts, last }
-                }));
+                return Err(match self.last.take() {
+                    Some(last) => ConnectError::AllFailed { attempts, last },
+                    None if attempts > 0 => ConnectError::AllLost { attempts },
+                    None => ConnectError::NoneServed,
+                });
             };
             let endpoint = slot.backend().endpoint();
             let begun = socket::begin_connect(endpoint.address()).and_then(|backend| {
@@ -233,6 +263,9 @@ impl Opening {
                     self.attempt = Some(Attempt {
                         backend,
                         slot,
+                        reserve,
+                        kept: false,
+                        heard_at: with.now,
                         ready: Readiness::default(),
                         started: with.now,
                         stage: Stage::Connecting,
@@ -292,7 +325,9 @@ impl Opening {
             error = &error as &dyn std::error::Error,
             "backend not connected"
         );
-        balancer.suspect(endpoint);
+        if !error.is_ours() {
+            balancer.suspect(endpoint);
+        }
         self.tried.push(endpoint);
         self.last = Some(error);
         if with.now >= self.until {
@@ -334,7 +369,7 @@ impl Opening {
                 match got {
                     Got::Blocked => attempt.ready.readable = false,
                     // It has waited for the client long enough, and says so: that is an answer too.
-                    Got::End if self.flight.bytes().is_empty() && attempt.is_patient(with.now) => {
+                    Got::End if !self.flight.is_whole() && attempt.is_patient(with.now) => {
                         return (self.settle(attempt, *client_ready, Way::ToClient, got), None);
                     }
                     Got::Moved(..) => {
@@ -345,6 +380,9 @@ impl Opening {
                     }
                 }
             }
+            if self.unsaid(&attempt) > 0 && client_ready.failed {
+                return (Heard::ClientGone, None);
+            }
             if !client_ready.readable || self.unsaid(&attempt) > 0 {
                 break;
             }
@@ -352,6 +390,7 @@ impl Opening {
             match got {
                 Got::Blocked => client_ready.readable = false,
                 Got::Moved(length, _) if self.flight.keep(with.mover.received(length)) => {
+                    attempt.heard_at = with.now;
                     if let Stage::Waiting { silent_at, .. } = &mut attempt.stage {
                         *silent_at = with.now + SILENCE;
                     }
@@ -391,19 +430,33 @@ impl Opening {
     }
 
     fn judge_silence(&self, mut attempt: Attempt, with: &With<'_>) -> (Heard, Option<Attempt>) {
-        if let Stage::Waiting { silent_at, asked, .. } = &mut attempt.stage
+        let reserve = attempt.reserve;
+        if let Stage::Waiting { silent_at, silence, asked, .. } = &mut attempt.stage
             && !self.flight.bytes().is_empty()
             && with.now >= *silent_at
         {
             let endpoint = attempt.slot.backend().endpoint();
-            if *asked && !with.balancer.serves(endpoint) {
+            if *asked && !with.balancer.would_try(endpoint, reserve) {
                 return (Heard::Lost, Some(attempt));
             }
             if !*asked {
                 with.balancer.suspect(endpoint);
                 *asked = true;
             }
-            *silent_at = with.now + SILENCE;
+            // A hello that is not whole yet is owed no answer.
+            if !self.flight.is_whole() {
+                *silence = (*silence * 2).min(LONG_SILENCE);
+            }
+            *silent_at = with.now + *silence;
+        }
+        if !attempt.kept && with.now >= attempt.started + STAYS {
+            attempt.kept = true;
+            if let Err(error) = socket::keep_backend(&attempt.backend, &with.balancer.relay) {
+                tracing::debug!(%error, "no keepalive");
+            }
+        }
+        if idle_at(&attempt, with.balancer).is_some_and(|at| at <= with.now) {
+            return (Heard::Idle, None);
         }
         (Heard::Nothing, Some(attempt))
     }

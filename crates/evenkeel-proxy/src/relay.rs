@@ -101,7 +101,8 @@ enum Stage {
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Its peer has sent a FIN, or it is closed altogether: a short read is not the last.
+    /// A short read is not the last: its peer has sent a FIN or an urgent byte, or it is closed
+    /// altogether.
     pub(crate) ending: bool,
     /// It has an error: it was reset, or its peer cannot be reached.
     pub(crate) failed: bool,
@@ -331,7 +332,8 @@ impl Direction {
         }
     }
 
-    fn is_ended(&self) -> bool {
+    /// Whether the end has been passed on.
+    pub(crate) fn is_ended(&self) -> bool {
         self.stage == Stage::Ended
     }
 }
@@ -366,17 +368,15 @@ pub(crate) enum Verdict {
 pub(crate) struct Relay {
     pub(crate) to_backend: Direction,
     pub(crate) to_client: Direction,
-    client_failed: bool,
+    /// The client was reset, though its FIN may be all that a read tells of it.
+    client_reset: bool,
 }
 
 impl Relay {
     /// A relay of which nothing has moved.
     pub(crate) fn new(client: Readiness, backend: Readiness) -> Self {
-        let mut relay = Self {
-            to_backend: Direction::new(),
-            to_client: Direction::new(),
-            client_failed: false,
-        };
+        let mut relay =
+            Self { to_backend: Direction::new(), to_client: Direction::new(), client_reset: false };
         relay.ready(Side::Client, client);
         relay.ready(Side::Backend, backend);
         relay
@@ -392,12 +392,11 @@ impl Relay {
         from.readable |= readable || ending || failed;
         from.ending |= ending || failed;
         to.writable |= writable || failed;
-        if failed && from.is_ended() {
+        if failed && side == Side::Client {
+            self.client_reset = true;
+        } else if failed && from.is_ended() {
             // It had sent its FIN and was reset since: no read would ever tell.
-            match side {
-                Side::Client => self.client_failed = true,
-                Side::Backend => to.turn_deaf(),
-            }
+            to.turn_deaf();
         }
     }
 
@@ -427,13 +426,14 @@ impl Relay {
     /// What came of `want` in one direction.
     pub(crate) fn told(&mut self, way: Way, want: Want, got: Got) {
         self.way(way).told(want, got);
-        // A write that meets a reset takes the error with it, and the reads after it find a mere
-        // end: it was none.
+        // A write that meets a reset takes the error with it, and a reset that follows a FIN is not
+        // told by a read: what looks like a mere end is none.
         let (this, other) = match way {
             Way::ToBackend => (&mut self.to_backend, &self.to_client),
             Way::ToClient => (&mut self.to_client, &self.to_backend),
         };
-        if this.stage == Stage::Ending && other.stage == Stage::Deaf {
+        let reset = other.stage == Stage::Deaf || way == Way::ToBackend && self.client_reset;
+        if this.stage == Stage::Ending && reset {
             this.stage = Stage::Failed;
         }
     }
@@ -442,7 +442,7 @@ impl Relay {
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         let (up, down) = (self.to_backend.stage, self.to_client.stage);
         match (up, down) {
-            _ if self.client_failed => Some(Verdict::ClientReset),
+            (Stage::Ended, _) if self.client_reset => Some(Verdict::ClientReset),
             (Stage::Failed, _) => Some(Verdict::ClientReset),
             (_, Stage::Failed) => Some(Verdict::BackendReset),
             // The backend had sent its FIN, so the client has all of it.

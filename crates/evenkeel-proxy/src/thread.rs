@@ -277,6 +277,10 @@ impl DataThread {
 
     fn add_listener(&mut self, listening: Listening) {
         let Listening { socket, address, balancer } = listening;
+        if self.stopped_accepting {
+            // It comes too late, and nobody may queue there in vain.
+            return;
+        }
         let entry = self.listeners.vacant_entry();
         let token = Token::Listener(place(entry.key()));
         if let Err(error) = self.poller.add(&socket, token) {
@@ -358,16 +362,23 @@ impl DataThread {
                     self.admit(client, address, balancer, now, rung);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {
-                    balancer.admission.give_back();
+                    self.give_back(&balancer);
                     return;
                 }
                 Err(error) => {
-                    balancer.admission.give_back();
+                    self.give_back(&balancer);
                     if !self.accept_failed(place, error, now) {
                         return;
                     }
                 }
             }
+        }
+    }
+
+    /// Gives the accept back to the rate, which admitted nobody. Nothing was taken in a drain.
+    fn give_back(&self, balancer: &Balancer) {
+        if !self.draining {
+            balancer.admission.give_back();
         }
     }
 
@@ -433,6 +444,7 @@ impl DataThread {
         // Where nobody is served, nobody waits.
         if balancer.pool.snapshot().serving().is_empty() {
             socket::reset(client);
+            self.give_back(&balancer);
             balancer.metrics.rejected(Rejected::NoBackend);
             return;
         }
@@ -440,7 +452,7 @@ impl DataThread {
             Ok(permit) => permit,
             Err(refused) => {
                 socket::reset(client);
-                balancer.admission.give_back();
+                self.give_back(&balancer);
                 balancer.metrics.rejected(refused.into());
                 return;
             }
@@ -524,8 +536,14 @@ impl DataThread {
 
     fn run_ready(&mut self, now: Instant) {
         let mut ready = std::mem::take(&mut self.ready);
+        self.mover.begin_turn();
         for id in ready.drain(..) {
-            self.run_one(id, now);
+            if self.mover.has_moved_enough() {
+                // It stays queued, before those that have had their turn.
+                self.yielded.push(id);
+            } else {
+                self.run_one(id, now);
+            }
         }
         // Swapped, so that neither list is allocated again.
         self.ready = std::mem::replace(&mut self.yielded, ready);
@@ -576,10 +594,12 @@ impl DataThread {
         if self.carry_over_at.is_some_and(|at| at <= now) {
             self.carry_over_at = None;
             self.book.carry_over();
-            // What bulk has left behind is kept until the next time nothing has happened.
-            if self.mover.pipes.is_unused() {
-                self.mover.pipes.tidy();
-            }
+            self.mover.pipes.tidy();
+            self.timers.prune(self.connections.len(), |id, due| {
+                self.connections
+                    .get(at(id.place))
+                    .is_some_and(|live| live.id == id && live.alarm.stands_for(due))
+            });
         }
         let has_news = self.book.has_news() || self.mover.pipes.keeps_any();
         if self.carry_over_at.is_none() && has_news {
@@ -600,6 +620,9 @@ impl Drop for DataThread {
     fn drop(&mut self) {
         // Also if it panicked: the others wait for the last that may hand clients over.
         self.stop_accepting();
+        if let Some(mailbox) = self.shared.mailboxes.get(self.index) {
+            mailbox.close();
+        }
     }
 }
 

@@ -405,6 +405,51 @@ async fn a_half_closed_connection_on_which_nothing_moves_is_reset() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_half_closed_connection_begins_with_its_end() {
+    let after = Span::from_millis(500);
+    let relay = RelayConfig { half_closed_timeout: after, ..RelayConfig::default() };
+    let mut service = configured("127.0.0.1:0", &ListenConfig::on(Vec::new()), relay);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slow = listener.local_addr().unwrap();
+    service.tasks.spawn("slow", async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"s").await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stream.write_all(b"t").await.unwrap();
+    });
+    service.publish(&[(slow, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.read_exact(&mut [0]).await.unwrap();
+    // Quiet for longer than it may be half closed.
+    tokio::time::sleep(after.duration() + Duration::from_millis(100)).await;
+    client.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    timeout(SOON, client.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, b"t");
+    service.end().await;
+}
+
+#[tokio::test]
+async fn small_messages_around_an_urgent_byte_arrive_at_once() {
+    let mut service = service("127.0.0.1:0", 100);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.read_exact(&mut [0]).await.unwrap();
+    for _ in 0..20 {
+        let socket = socket2::SockRef::from(&client);
+        socket.send(b"abc").unwrap();
+        socket.send_out_of_band(b"!").unwrap();
+        socket.send(b"tail").unwrap();
+        let mut echo = [0; 7];
+        timeout(SOON, client.read_exact(&mut echo)).await.expect("nothing waits").unwrap();
+        assert_eq!(&echo, b"abctail");
+    }
+    service.end().await;
+}
+
+#[tokio::test]
 async fn a_connection_on_which_nothing_moves_is_reset_if_that_is_asked_for() {
     let relay =
         RelayConfig { idle_timeout: Some(Span::from_millis(400)), ..RelayConfig::default() };

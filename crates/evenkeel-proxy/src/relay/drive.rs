@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
@@ -19,6 +19,9 @@ const SCRATCH: usize = 256 * 1024;
 /// What one direction may move before others have their turn.
 const QUOTA: usize = 1024 * 1024;
 
+/// What a thread moves before it looks who else is ready: a millisecond or two.
+const TURN: usize = 8 * 1024 * 1024;
+
 /// The most that is asked of one splice: some kernels refuse more than 1 GiB.
 const PIECE: usize = 1024 * 1024;
 const _: () = assert!(PIECE <= 1 << 30);
@@ -28,16 +31,29 @@ const _: () = assert!(PIECE <= 1 << 30);
 pub(crate) struct Mover {
     scratch: Box<[u8]>,
     pub(crate) pipes: Pipes,
+    /// Bytes moved since the turn began.
+    moved: usize,
 }
 
 impl Mover {
     pub(crate) fn new(pipes: Pipes) -> Self {
-        Self { scratch: vec![0; SCRATCH].into_boxed_slice(), pipes }
+        Self { scratch: vec![0; SCRATCH].into_boxed_slice(), pipes, moved: 0 }
+    }
+
+    /// Begins a turn, in which all that are ready are run.
+    pub(crate) fn begin_turn(&mut self) {
+        self.moved = 0;
+    }
+
+    /// Whether so much was moved in this turn that others have theirs first.
+    pub(crate) fn has_moved_enough(&self) -> bool {
+        self.moved >= TURN
     }
 
     /// Receives into the scratch buffer.
     pub(crate) fn receive(&mut self, from: BorrowedFd<'_>) -> Got {
-        received(recv(from, &mut *self.scratch, RecvFlags::empty()).map(|(_, n)| n), SCRATCH)
+        let received_now = retry_on_intr(|| recv(from, &mut *self.scratch, RecvFlags::empty()));
+        received(received_now.map(|(_, n)| n), SCRATCH)
     }
 
     /// The first `length` bytes of the scratch buffer: what was received last.
@@ -55,18 +71,19 @@ fn received(result: Result<usize, Errno>, asked: usize) -> Got {
 }
 
 fn failed(error: Errno) -> Got {
-    if error == Errno::AGAIN || error == Errno::INTR { Got::Blocked } else { Got::Failed }
+    if error == Errno::AGAIN { Got::Blocked } else { Got::Failed }
 }
 
 /// Sends, and never raises a signal.
 pub(crate) fn send_to(to: BorrowedFd<'_>, bytes: &[u8]) -> Got {
-    match send(to, bytes, SendFlags::NOSIGNAL) {
+    match retry_on_intr(|| send(to, bytes, SendFlags::NOSIGNAL)) {
         Ok(n) => Got::Moved(n, if n == bytes.len() { Fill::Full } else { Fill::Short }),
         Err(error) => failed(error),
     }
 }
 
-/// What one direction holds beside its state: only while its destination blocks, or in bulk.
+/// What one direction holds beside its state: only while its destination blocks, or in bulk. Dropped
+/// with bytes in its pipe, it closes that: no other client must ever get them.
 #[derive(Debug, Default)]
 pub(crate) struct Stock {
     left: Option<Box<Left>>,
@@ -148,6 +165,7 @@ impl Wire {
                 };
                 if let (Want::Receive | Want::Fill, Got::Moved(n, _)) = (want, got) {
                     quota = quota.saturating_sub(n);
+                    mover.moved = mover.moved.saturating_add(n);
                 }
                 self.relay.told(way, want, got);
             }
@@ -160,19 +178,12 @@ impl Wire {
         }
     }
 
-    /// Takes what the client still has to be given, for [`Owed`].
-    pub(crate) fn owed(self, mover: &mut Mover) -> Owed {
-        let Self { relay, to_backend, to_client } = self;
-        to_backend.give_up(mover);
+    /// Takes what the client still has to be given.
+    pub(crate) fn owed(self) -> Owed {
+        let Self { relay, to_backend: _, to_client } = self;
         let mut direction = relay.to_client;
         direction.stop_reading();
         Owed { direction, stock: to_client }
-    }
-
-    /// Lets go of what it holds.
-    pub(crate) fn give_up(self, mover: &mut Mover) {
-        self.to_backend.give_up(mover);
-        self.to_client.give_up(mover);
     }
 }
 
@@ -230,11 +241,6 @@ impl Owed {
     pub(crate) fn moved(&self) -> u64 {
         self.direction.moved()
     }
-
-    /// Lets go of what is still held.
-    pub(crate) fn give_up(self, mover: &mut Mover) {
-        self.stock.give_up(mover);
-    }
 }
 
 impl Stock {
@@ -251,13 +257,6 @@ impl Stock {
             && let Some(pipe) = self.pipe.take()
         {
             mover.pipes.put_back(pipe);
-        }
-    }
-
-    fn give_up(self, mover: &mut Mover) {
-        // A pipe that may hold bytes of this client is closed: no other must ever get them.
-        if let Some(pipe) = self.pipe {
-            mover.pipes.close(pipe);
         }
     }
 }
@@ -335,7 +334,8 @@ fn drain(length: usize, to: BorrowedFd<'_>, stock: &Stock) -> Got {
 
 fn move_bytes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<usize, Errno> {
     // Never MORE: a last piece would wait for a next one that does not come.
-    splice(from, None, to, None, length, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    retry_on_intr(|| splice(from, None, to, None, length, flags))
 }
 
 #[cfg(test)]
@@ -420,7 +420,7 @@ mod tests {
             }
             let (near, far) = (self.inner.0.as_fd(), self.inner.1.as_fd());
             if let Driven::Ended(_) = wire.drive(near, far, &mut self.mover, Way::ToClient) {
-                self.wire.take().unwrap().give_up(&mut self.mover);
+                self.wire = None;
             }
         }
     }
@@ -487,12 +487,12 @@ mod tests {
                 rig.drive();
             }
             std::mem::swap(&mut rig.mover, &mut mover);
-            rig.wire.take().unwrap().give_up(&mut mover);
             drop(rig);
             let pipe = mover.pipes.take().unwrap();
             let byte = move_bytes(pipe.read.as_fd(), pipe.write.as_fd(), 1);
             assert!(byte.is_err(), "a pipe that is lent is empty");
-            mover.pipes.close(pipe);
+            drop(pipe);
+            mover.pipes.tidy();
             mover.pipes.tidy();
         }
         assert_eq!(count(), before);

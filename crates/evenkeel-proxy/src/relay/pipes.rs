@@ -34,6 +34,14 @@ pub(crate) struct Pipe {
     pub(crate) write: OwnedFd,
     /// Bytes that it is made for. It may hold more: a slot may be a whole packet.
     pub(crate) size: usize,
+    budget: Arc<Budget>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.budget.release();
+        self.budget.gauge.decrement(1);
+    }
 }
 
 /// What all threads share of it.
@@ -81,67 +89,51 @@ impl Budget {
 pub(crate) struct Pipes {
     budget: Arc<Budget>,
     kept: Vec<Pipe>,
-    /// Whether any was lent since this was last asked.
-    used: bool,
+    /// The fewest that were kept since it was last tidied: so many were not needed.
+    spare: usize,
 }
 
 impl Pipes {
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, kept: Vec::new(), used: false }
+        Self { budget, kept: Vec::new(), spare: 0 }
     }
 
     /// An empty pipe, or `None` where the limits of the process or the user are reached.
     pub(crate) fn take(&mut self) -> Option<Pipe> {
-        self.used = true;
         if let Some(pipe) = self.kept.pop() {
+            self.spare = self.spare.min(self.kept.len());
             return Some(pipe);
         }
         if !self.budget.reserve() {
             self.budget.none_left.increment(1);
             return None;
         }
-        let made = make(self.budget.size);
-        if made.is_some() {
-            self.budget.gauge.increment(1);
-        } else {
-            self.budget.release();
+        self.budget.gauge.increment(1);
+        let made = make(&self.budget);
+        if made.is_none() {
             self.budget.too_small.increment(1);
         }
         made
     }
 
-    /// Takes an empty pipe back.
+    /// Takes an empty pipe back. One that may hold bytes is dropped instead.
     pub(crate) fn put_back(&mut self, pipe: Pipe) {
         if self.kept.len() < KEPT {
             self.kept.push(pipe);
-        } else {
-            self.close(pipe);
         }
     }
 
-    /// Closes a pipe, with whatever is in it.
-    pub(crate) fn close(&self, pipe: Pipe) {
-        drop(pipe);
-        self.budget.release();
-        self.budget.gauge.decrement(1);
-    }
-
-    /// Closes what is kept: called when nothing has been bulk for a while, since the limit is the
-    /// user's, and others may need it.
+    /// Closes what was not needed since the last time: the budget is the process's and the limit
+    /// the user's, and others may need it.
     pub(crate) fn tidy(&mut self) {
-        while let Some(pipe) = self.kept.pop() {
-            self.close(pipe);
-        }
+        let needed = self.kept.len().saturating_sub(self.spare);
+        self.kept.truncate(needed);
+        self.spare = needed;
     }
 
     /// Whether any is kept.
     pub(crate) fn keeps_any(&self) -> bool {
         !self.kept.is_empty()
-    }
-
-    /// Whether none was lent since this was last asked.
-    pub(crate) fn is_unused(&mut self) -> bool {
-        !std::mem::take(&mut self.used)
     }
 
     /// Counts that the kernel would not splice.
@@ -150,20 +142,20 @@ impl Pipes {
     }
 }
 
-impl Drop for Pipes {
-    fn drop(&mut self) {
-        self.tidy();
-    }
-}
-
-fn make(size: usize) -> Option<Pipe> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-    let size = match fcntl_setpipe_size(&write, size) {
+/// Makes a pipe out of what is reserved, which goes back into the budget if that fails.
+fn make(budget: &Arc<Budget>) -> Option<Pipe> {
+    let Ok((read, write)) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) else {
+        budget.release();
+        budget.gauge.decrement(1);
+        return None;
+    };
+    let mut pipe = Pipe { read, write, size: 0, budget: budget.clone() };
+    pipe.size = match fcntl_setpipe_size(&pipe.write, budget.size) {
         Ok(size) => size,
         // Above the limit: what the kernel gave unasked may do.
-        Err(_limit) => fcntl_getpipe_size(&write).ok()?,
+        Err(_limit) => fcntl_getpipe_size(&pipe.write).ok()?,
     };
-    (size >= WORTH_IT).then_some(Pipe { read, write, size })
+    (pipe.size >= WORTH_IT).then_some(pipe)
 }
 
 #[cfg(test)]
@@ -183,7 +175,13 @@ mod tests {
         }
         assert!(pipes.kept.len() <= KEPT);
         let pipe = pipes.take().unwrap();
-        pipes.close(pipe);
+        // What is needed all the time is kept, and what is not goes.
+        pipes.tidy();
+        assert!(!pipes.kept.is_empty());
+        pipes.tidy();
+        pipes.tidy();
+        assert!(pipes.kept.is_empty());
+        drop(pipe);
         drop(pipes);
         assert_eq!(budget.left.load(Ordering::Relaxed), BUDGET);
     }

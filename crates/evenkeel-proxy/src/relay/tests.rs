@@ -40,9 +40,10 @@ impl Socket {
             self.unread.0 += n;
             return Ok(start..start + n);
         }
-        Err(match (self.reset, self.fin) {
-            (true, _) => Got::Failed,
-            (false, true) => Got::End,
+        // A FIN that came before the reset hides it, as in `tcp_recvmsg`.
+        Err(match (self.fin, self.reset) {
+            (true, _) => Got::End,
+            (false, true) => Got::Failed,
             (false, false) => Got::Blocked,
         })
     }
@@ -484,6 +485,15 @@ fn a_client_that_has_ended_and_is_reset_then_is_noticed() {
     assert!(world.relay.is_half_closed());
     world.reset(Side::Client);
     assert_eq!(world.run(), Some(Verdict::ClientReset));
+}
+
+#[test]
+fn a_reset_that_a_fin_hides_is_passed_on() {
+    let mut world = World::new();
+    world.fin(Side::Client);
+    world.reset(Side::Client);
+    assert_eq!(world.run(), Some(Verdict::ClientReset));
+    assert!(!world.backend.closed_for_writing);
 }
 
 #[test]

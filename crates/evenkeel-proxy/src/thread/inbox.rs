@@ -62,7 +62,8 @@ impl Orders {
 pub(crate) struct Mailbox {
     clients: SyncSender<Client>,
     /// A lock: it is taken a few times in the life of a process, when a service starts.
-    listening: Mutex<Vec<Listening>>,
+    /// `None` once the thread has ended.
+    listening: Mutex<Option<Vec<Listening>>>,
     orders: AtomicU8,
     /// Readable when something was put in.
     bell: OwnedFd,
@@ -76,7 +77,7 @@ impl Mailbox {
         let (clients, inbox) = sync_channel(CLIENTS);
         let mailbox = Self {
             clients,
-            listening: Mutex::default(),
+            listening: Mutex::new(Some(Vec::new())),
             orders: AtomicU8::new(0),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             rung: AtomicBool::new(false),
@@ -117,7 +118,11 @@ impl Mailbox {
     }
 
     pub(super) fn listen(&self, listening: Listening) {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).push(listening);
+        let mut waiting = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiting.as_mut() {
+            waiting.push(listening);
+        }
+        drop(waiting);
         self.ring();
     }
 
@@ -142,6 +147,11 @@ impl Mailbox {
         self.rung.swap(false, Ordering::AcqRel);
         let orders = Orders(self.orders.swap(0, Ordering::AcqRel));
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
-        (orders, std::mem::take(&mut *listening))
+        (orders, listening.as_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Takes no listener any more, and closes those that wait.
+    pub(super) fn close(&self) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

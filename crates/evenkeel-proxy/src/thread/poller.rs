@@ -149,7 +149,8 @@ impl Poller {
             let readiness = Readiness {
                 readable: flags.contains(EventFlags::IN) || closed,
                 writable: flags.contains(EventFlags::OUT),
-                ending: flags.contains(EventFlags::RDHUP) || closed,
+                // At an urgent mark a read stops short, too, with more behind it.
+                ending: flags.intersects(EventFlags::RDHUP | EventFlags::PRI) || closed,
                 failed: flags.contains(EventFlags::ERR),
             };
             tell(Token::of(event.data), readiness);
@@ -158,8 +159,11 @@ impl Poller {
     }
 }
 
-const LEG: EventFlags =
-    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+const LEG: EventFlags = EventFlags::IN
+    .union(EventFlags::PRI)
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
 
 #[cfg(test)]
 mod tests {

@@ -36,6 +36,24 @@ impl Timers {
     }
 }
 
+impl Timers {
+    /// Throws away the entries that stand for nothing, where they are many: a connection that ends
+    /// long before its timer leaves one behind.
+    pub(super) fn prune(
+        &mut self,
+        connections: usize,
+        stands: impl Fn(ConnectionId, Instant) -> bool,
+    ) {
+        if self.heap.len() > connections.saturating_mul(2).saturating_add(SOME) {
+            self.heap.retain(|Reverse((due, id))| stands(*id, *due));
+            self.heap.shrink_to(connections.saturating_add(SOME));
+        }
+    }
+}
+
+/// Entries that are not worth the search.
+const SOME: usize = 4096;
+
 /// When a connection wants to be looked at, and the entry that stands for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Alarm {
@@ -53,6 +71,11 @@ impl Alarm {
             timers.add(due, id);
             self.entry = Some(due);
         }
+    }
+
+    /// Whether an entry with this time is the one that counts.
+    pub(super) fn stands_for(&self, due: Instant) -> bool {
+        self.entry == Some(due)
     }
 
     /// An entry has come up. True if the connection is to be looked at.
@@ -119,6 +142,18 @@ mod tests {
         assert!(alarm.rings(entry, after(20), id, &mut timers));
         let (entry, id) = timers.pop(after(60)).unwrap();
         assert!(!alarm.rings(entry, after(60), id, &mut timers), "the old entry is of no use");
+    }
+
+    #[test]
+    fn entries_that_stand_for_nothing_do_not_pile_up() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        for serial in 0..3 * SOME {
+            let serial = u32::try_from(serial).unwrap();
+            timers.add(start, ConnectionId { place: 1, serial });
+        }
+        timers.prune(1, |id, _| id.serial == 7);
+        assert_eq!(timers.heap.len(), 1);
     }
 
     #[test]
