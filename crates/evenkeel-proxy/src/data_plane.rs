@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use evenkeel_core::shutdown::{Shutdown, Tasks};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::oneshot;
 
 use crate::balancer::Balancer;
 use crate::listener::Listener;
-use crate::thread::{DataThread, Order, Shared};
+use crate::thread::{Cpu, DataThread, Order, Shared};
 
 /// The data threads. They end when the process is drained and the last connection has ended, or is
 /// aborted. Clones are the same threads.
@@ -30,11 +29,10 @@ impl DataPlane {
     /// If the kernel has no descriptors or threads for them.
     pub fn start(threads: usize, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
         let (shared, threads) = Shared::threads(threads.max(1))?;
-        let cpus = own_cpus(threads.len());
+        let cpus = Cpu::for_each(threads.len());
         let plane = Self { shared, shutdown: shutdown.clone() };
-        for (index, data_thread) in threads.into_iter().enumerate() {
+        for (index, (data_thread, cpu)) in threads.into_iter().zip(cpus).enumerate() {
             let (ended, end) = oneshot::channel();
-            let cpu = cpus.as_ref().and_then(|cpus| cpus.get(index).copied());
             let named = thread::Builder::new().name(format!("evenkeel-data-{index}"));
             let spawned = named.spawn(move || {
                 let _ended = ended;
@@ -95,23 +93,8 @@ impl DataPlane {
     }
 }
 
-fn run(data_thread: DataThread, cpu: Option<usize>) {
-    if let Some(cpu) = cpu {
-        let mut only = CpuSet::new();
-        only.set(cpu);
-        if let Err(error) = sched_setaffinity(None, &only) {
-            tracing::debug!(cpu, %error, "data thread not pinned");
-        }
-    }
-    if let Err(error) = data_thread.run() {
+fn run(data_thread: DataThread, cpu: Option<Cpu>) {
+    if let Err(error) = data_thread.run(cpu) {
         tracing::error!(%error, "a data thread cannot go on");
     }
-}
-
-/// The CPUs that `count` threads may have for themselves: as many as this process may run on, or
-/// none is pinned. With fewer threads than CPUs others would be pinned to the same ones.
-fn own_cpus(count: usize) -> Option<Vec<usize>> {
-    let mask = sched_getaffinity(None).ok()?;
-    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| mask.is_set(*cpu)).collect();
-    (cpus.len() == count).then_some(cpus)
 }

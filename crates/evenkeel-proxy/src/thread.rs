@@ -10,6 +10,7 @@
 //! Nothing is closed while events are marked, so no event of a batch can meet a socket that has
 //! another's number; and what outlives a connection (its timer) knows it by a serial.
 
+mod cpu;
 mod inbox;
 mod poller;
 mod timers;
@@ -29,6 +30,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use slab::Slab;
 use tokio::time::Instant;
 
+pub(crate) use self::cpu::Cpu;
 use self::inbox::{Client, Listening};
 pub(crate) use self::inbox::{Mailbox, Order};
 use self::poller::{ConnectionId, Poller, Token};
@@ -55,6 +57,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often what a thread has counted is carried over to the metrics.
 const CARRY_OVER: Duration = Duration::from_millis(250);
+
+/// Bytes moved in that time which are bulk: half a gigabyte a second.
+const BULK: u64 = 128 * 1024 * 1024;
 
 /// Connections that a thread may have more than another before it hands new ones over.
 const LEAD: usize = 1;
@@ -91,6 +96,7 @@ pub(crate) struct DataThread {
     yielded: Vec<ConnectionId>,
     /// One descriptor in reserve: with none left a client could not even be told so.
     spare: Option<File>,
+    cpu: Option<Cpu>,
     carry_over_at: Option<Instant>,
     draining: bool,
     aborting: bool,
@@ -185,6 +191,7 @@ impl DataThread {
             ready: Vec::new(),
             yielded: Vec::new(),
             spare: spare(),
+            cpu: None,
             carry_over_at: None,
             draining: false,
             aborting: false,
@@ -193,7 +200,9 @@ impl DataThread {
     }
 
     /// Runs until it is drained or aborted and the last connection has ended.
-    pub(crate) fn run(mut self) -> Result<(), Errno> {
+    pub(crate) fn run(mut self, cpu: Option<Cpu>) -> Result<(), Errno> {
+        self.cpu = cpu;
+        self.keep_to_cpu();
         let mut events = poller::events();
         loop {
             let timeout = self.timeout(Instant::now());
@@ -594,6 +603,7 @@ impl DataThread {
         if self.carry_over_at.is_some_and(|at| at <= now) {
             self.carry_over_at = None;
             self.book.carry_over();
+            self.keep_to_cpu();
             self.mover.pipes.tidy();
             self.timers.prune(self.connections.len(), |id, due| {
                 self.connections
@@ -604,6 +614,14 @@ impl DataThread {
         let has_news = self.book.has_news() || self.mover.pipes.keeps_any();
         if self.carry_over_at.is_none() && has_news {
             self.carry_over_at = Some(now + CARRY_OVER);
+        }
+    }
+
+    /// Keeps to its CPU unless it has moved bulk of late.
+    fn keep_to_cpu(&mut self) {
+        let moved = self.mover.take_sum();
+        if let Some(cpu) = &mut self.cpu {
+            cpu.keep(moved < BULK);
         }
     }
 

@@ -33,16 +33,24 @@ pub(crate) struct Mover {
     pub(crate) pipes: Pipes,
     /// Bytes moved since the turn began.
     moved: usize,
+    /// Bytes moved in the turns before, since this was last asked.
+    sum: u64,
 }
 
 impl Mover {
     pub(crate) fn new(pipes: Pipes) -> Self {
-        Self { scratch: vec![0; SCRATCH].into_boxed_slice(), pipes, moved: 0 }
+        Self { scratch: vec![0; SCRATCH].into_boxed_slice(), pipes, moved: 0, sum: 0 }
     }
 
     /// Begins a turn, in which all that are ready are run.
     pub(crate) fn begin_turn(&mut self) {
-        self.moved = 0;
+        let moved = std::mem::take(&mut self.moved);
+        self.sum = self.sum.saturating_add(u64::try_from(moved).unwrap_or(u64::MAX));
+    }
+
+    /// Bytes moved since this was last asked.
+    pub(crate) fn take_sum(&mut self) -> u64 {
+        std::mem::take(&mut self.sum)
     }
 
     /// Whether so much was moved in this turn that others have theirs first.

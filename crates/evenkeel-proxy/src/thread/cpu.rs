@@ -1,0 +1,65 @@
+//! Which CPU a data thread runs on.
+//!
+//! Where each thread can have a CPU for itself it keeps to it: two busy threads on one CPU take
+//! turns by the tick of the scheduler, and small requests feel that. In bulk it roams: then what
+//! counts is that nobody's CPU is idle, and the scheduler sees more of that than we do.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The CPU of one thread.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    own: CpuSet,
+    all: CpuSet,
+    keeps: bool,
+}
+
+impl Cpu {
+    /// A CPU for each of `count` threads; none if there are not as many as this process may run on.
+    /// With fewer threads than CPUs other processes would keep theirs to the same ones.
+    pub(crate) fn for_each(count: usize) -> Vec<Option<Self>> {
+        let none = || (0..count).map(|_| None).collect();
+        let Ok(all) = sched_getaffinity(None) else { return none() };
+        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).collect();
+        if cpus.len() != count {
+            return none();
+        }
+        let only = |cpu: usize| {
+            let mut own = CpuSet::new();
+            own.set(cpu);
+            Some(Self { own, all, keeps: false })
+        };
+        cpus.into_iter().map(only).collect()
+    }
+
+    /// Keeps the calling thread to its CPU, or lets it roam.
+    pub(crate) fn keep(&mut self, keeps: bool) {
+        if keeps == self.keeps {
+            return;
+        }
+        self.keeps = keeps;
+        let set = if keeps { &self.own } else { &self.all };
+        if let Err(error) = sched_setaffinity(None, set) {
+            tracing::debug!(keeps, %error, "the CPU of a data thread is not set");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_threads_as_cpus_have_one_each_and_fewer_have_none() {
+        let all = sched_getaffinity(None).unwrap();
+        let count = usize::try_from(all.count()).unwrap();
+        let mut cpus = Cpu::for_each(count);
+        assert!(cpus.iter().all(Option::is_some));
+        assert!(Cpu::for_each(count + 1).iter().all(Option::is_none));
+        let mut last = cpus.pop().unwrap().unwrap();
+        last.keep(true);
+        assert_eq!(sched_getaffinity(None).unwrap().count(), 1);
+        last.keep(false);
+        assert_eq!(sched_getaffinity(None).unwrap(), all);
+    }
+}
