@@ -48,8 +48,6 @@ impl DataPlane {
     }
 
     /// Accepts clients of `balancer` on `listener`, until the process drains.
-    ///
-    /// `tasks` are those that end with the process.
     pub fn serve(&self, listener: Listener, balancer: &Arc<Balancer>) {
         self.shared.listen(listener, balancer);
     }
@@ -65,11 +63,6 @@ impl DataPlane {
     /// Connections open now, of all services.
     pub fn open(&self) -> usize {
         self.shared.open()
-    }
-
-    /// Connections that have panicked: each ended alone.
-    pub fn panics(&self) -> usize {
-        self.shared.panics()
     }
 
     /// Tells a thread what the process is up to, until it has ended.

@@ -10,14 +10,13 @@
 //! Nothing is closed while events are marked, so no event of a batch can meet a socket that has
 //! another's number; and what outlives a connection (its timer) knows it by a serial.
 
+mod accept;
 mod cpu;
 mod inbox;
 mod poller;
 mod timers;
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,10 +25,10 @@ use std::time::Duration;
 
 use rustix::event::epoll::Event;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
 use slab::Slab;
 use tokio::time::Instant;
 
+use self::accept::{Accepting, spare};
 pub(crate) use self::cpu::Cpu;
 use self::inbox::{Client, Listening};
 pub(crate) use self::inbox::{Mailbox, Order};
@@ -38,22 +37,12 @@ use self::timers::{Alarm, Timers};
 use crate::account::{Book, PageNumber};
 use crate::balancer::Balancer;
 use crate::connection::{Connection, Ran, Tools};
-use crate::listener::{Listener, Trouble};
+use crate::listener::Listener;
 use crate::metrics::Rejected;
 use crate::relay::Side;
 use crate::relay::drive::Mover;
 use crate::relay::pipes::{Budget, Pipes};
 use crate::socket;
-
-/// Clients that are accepted in one turn: then those that are connected have theirs.
-const ACCEPTS: usize = 64;
-
-/// Clients that are accepted at most when the socket is about to be closed: its whole queue.
-const LAST_ACCEPTS: usize = 65_535;
-
-/// Pause after the kernel had no descriptor or memory for us: long enough not to spin, short
-/// enough that a client does not notice once there is one again.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often what a thread has counted is carried over to the metrics.
 const CARRY_OVER: Duration = Duration::from_millis(250);
@@ -61,17 +50,12 @@ const CARRY_OVER: Duration = Duration::from_millis(250);
 /// Bytes moved in that time which are bulk: half a gigabyte a second.
 const BULK: u64 = 128 * 1024 * 1024;
 
-/// Connections that a thread may have more than another before it hands new ones over.
-const LEAD: usize = 1;
-
 /// What all data threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) mailboxes: Box<[Mailbox]>,
     /// Threads that may still accept clients, and hand them to others.
     accepting: AtomicUsize,
-    /// Connections that panicked.
-    panics: AtomicUsize,
     budget: Arc<Budget>,
 }
 
@@ -113,17 +97,6 @@ struct Live {
     queued: bool,
 }
 
-/// A listening socket.
-#[derive(Debug)]
-struct Accepting {
-    socket: OwnedFd,
-    address: SocketAddr,
-    balancer: Arc<Balancer>,
-    paused_until: Option<Instant>,
-    ready: bool,
-    failing: bool,
-}
-
 impl Shared {
     /// The mailboxes of so many threads, and the threads.
     pub(crate) fn threads(count: usize) -> Result<(Arc<Self>, Vec<DataThread>), Errno> {
@@ -133,7 +106,6 @@ impl Shared {
         let shared = Arc::new(Self {
             mailboxes: mailboxes.into(),
             accepting: AtomicUsize::new(count),
-            panics: AtomicUsize::new(0),
             budget,
         });
         let threads = inboxes
@@ -162,11 +134,6 @@ impl Shared {
     /// Connections open now.
     pub(crate) fn open(&self) -> usize {
         self.mailboxes.iter().map(Mailbox::load).sum()
-    }
-
-    /// Connections that panicked.
-    pub(crate) fn panics(&self) -> usize {
-        self.panics.load(Ordering::Relaxed)
     }
 }
 
@@ -307,189 +274,6 @@ impl DataThread {
         });
     }
 
-    // Accepting
-
-    fn accept(&mut self, now: Instant) {
-        if self.stopped_accepting {
-            return;
-        }
-        let mut rung = 0_u64;
-        // A service has one or two, and they never move.
-        for place in 0..self.listeners.capacity() {
-            self.resume(place, now);
-            let Some(listener) = self.listeners.get(place) else { continue };
-            // Only where someone waits: without a descriptor accept(2) fails before it looks.
-            if listener.ready || self.draining {
-                self.accept_on(place, now, &mut rung);
-            }
-        }
-        for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
-            if rung & (1 << (index % 64)) != 0 && index != self.index {
-                mailbox.ring();
-            }
-        }
-        if self.draining {
-            // Whoever was queued has been taken; from here on the kernel refuses.
-            self.stop_accepting();
-        }
-    }
-
-    fn stop_accepting(&mut self) {
-        self.listeners.clear();
-        if !std::mem::replace(&mut self.stopped_accepting, true)
-            && self.shared.accepting.fetch_sub(1, Ordering::AcqRel) == 1
-        {
-            self.shared.order(Order::LOOK);
-        }
-    }
-
-    /// Accepts those who wait on one socket, as many as it is their turn for.
-    fn accept_on(&mut self, place: usize, now: Instant, rung: &mut u64) {
-        let mut accepted = 0;
-        loop {
-            let Some(listener) = self.listeners.get_mut(place) else { return };
-            listener.ready = false;
-            let most = if self.draining { LAST_ACCEPTS } else { ACCEPTS };
-            if listener.paused_until.is_some() || accepted >= most {
-                return;
-            }
-            let balancer = listener.balancer.clone();
-            if !self.draining
-                && let Some(pause) = balancer.admission.pace(now)
-            {
-                self.pause(place, now + pause);
-                return;
-            }
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match acceptfrom_with(&listener.socket, flags) {
-                Ok((client, address)) => {
-                    listener.failing = false;
-                    accepted += 1;
-                    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-                    let address =
-                        address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
-                    self.admit(client, address, balancer, now, rung);
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    self.give_back(&balancer);
-                    return;
-                }
-                Err(error) => {
-                    self.give_back(&balancer);
-                    if !self.accept_failed(place, error, now) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Gives the accept back to the rate, which admitted nobody. Nothing was taken in a drain.
-    fn give_back(&self, balancer: &Balancer) {
-        if !self.draining {
-            balancer.admission.give_back();
-        }
-    }
-
-    /// Says what is the matter. True if the next client may be fine.
-    fn accept_failed(&mut self, place: usize, error: Errno, now: Instant) -> bool {
-        let Some(listener) = self.listeners.get_mut(place) else { return false };
-        let trouble = Trouble::of(error);
-        listener.balancer.metrics.accept_failed(trouble.reason());
-        if trouble == Trouble::ClientGone {
-            return true;
-        }
-        if !std::mem::replace(&mut listener.failing, true) {
-            tracing::error!(
-                service = %listener.balancer.name,
-                listener = %listener.address,
-                %error,
-                "clients cannot be accepted"
-            );
-        }
-        if trouble == Trouble::NoDescriptors {
-            // Uses the spare descriptor to reset the first client in the queue, which would
-            // otherwise wait for as long as we have none.
-            drop(self.spare.take());
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            if let Ok((client, _)) = acceptfrom_with(&listener.socket, flags) {
-                socket::reset(client);
-            }
-            self.spare = spare();
-        }
-        self.pause(place, now + EXHAUSTED_PAUSE);
-        false
-    }
-
-    fn pause(&mut self, key: usize, until: Instant) {
-        if let Some(listener) = self.listeners.get_mut(key) {
-            listener.paused_until = Some(until);
-            let token = Token::Listener(place(key));
-            if let Err(error) = self.poller.pause(&listener.socket, token, true) {
-                tracing::debug!(%error, "listener not paused");
-            }
-        }
-    }
-
-    fn resume(&mut self, key: usize, now: Instant) {
-        if let Some(listener) = self.listeners.get_mut(key)
-            && (self.draining || listener.paused_until.is_some_and(|at| at <= now))
-            && listener.paused_until.take().is_some()
-            && let Err(error) =
-                self.poller.pause(&listener.socket, Token::Listener(place(key)), false)
-        {
-            tracing::debug!(%error, "listener not resumed");
-        }
-    }
-
-    fn admit(
-        &mut self,
-        client: OwnedFd,
-        address: SocketAddr,
-        balancer: Arc<Balancer>,
-        now: Instant,
-        rung: &mut u64,
-    ) {
-        // Where nobody is served, nobody waits.
-        if balancer.pool.snapshot().serving().is_empty() {
-            socket::reset(client);
-            self.give_back(&balancer);
-            balancer.metrics.rejected(Rejected::NoBackend);
-            return;
-        }
-        let permit = match balancer.admission.admit(address.ip(), now) {
-            Ok(permit) => permit,
-            Err(refused) => {
-                socket::reset(client);
-                self.give_back(&balancer);
-                balancer.metrics.rejected(refused.into());
-                return;
-            }
-        };
-        balancer.metrics.accepted();
-        let client = Client { socket: client, address, balancer, permit };
-        let target = self.least_loaded();
-        let Some(mailbox) = self.shared.mailboxes.get(target).filter(|_| target != self.index)
-        else {
-            self.keep(client, now);
-            return;
-        };
-        match mailbox.hand_over(client) {
-            Ok(()) => *rung |= 1 << (target % 64),
-            Err(client) => self.keep(client, now),
-        }
-    }
-
-    /// The thread that the next client goes to: this one, unless another has clearly fewer.
-    fn least_loaded(&self) -> usize {
-        let loads = self.shared.mailboxes.iter().map(Mailbox::load).enumerate();
-        let own = self.shared.mailboxes.get(self.index).map_or(0, Mailbox::load);
-        match loads.min_by_key(|(_, load)| *load) {
-            Some((index, load)) if load + LEAD < own => index,
-            Some(_) | None => self.index,
-        }
-    }
-
     /// Keeps a client that this thread has accepted.
     fn keep(&mut self, client: Client, now: Instant) {
         if let Some(mailbox) = self.shared.mailboxes.get(self.index) {
@@ -583,7 +367,6 @@ impl DataThread {
             Err(_panic) => {
                 // The message and the place are the panic hook's to tell.
                 tracing::error!(service = %balancer.name, "a connection panicked: it is reset");
-                self.shared.panics.fetch_add(1, Ordering::Relaxed);
                 socket::close_with_reset(live.connection.client());
                 self.remove(id);
             }
@@ -655,10 +438,6 @@ impl Live {
 /// The connection of an event or a timer, unless its place is another's by now.
 fn find(connections: &mut Slab<Live>, id: ConnectionId) -> Option<&mut Live> {
     connections.get_mut(at(id.place)).filter(|live| live.id == id)
-}
-
-fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 fn place(key: usize) -> u32 {
