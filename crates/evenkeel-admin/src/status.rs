@@ -58,6 +58,9 @@ pub struct ServiceStatus {
     pub tolerable: usize,
     /// Whether backends that are not ready are served, because none is.
     pub fails_open: bool,
+    /// Backends whose connections are not reset for now, though they are silent or foreign: no
+    /// other is heard either, so the fault may be ours.
+    pub resets_held: usize,
     /// Whether the identity of the backends is verified, by the cluster's CA.
     pub identity_verified: bool,
     /// The policy that picks a backend.
@@ -221,6 +224,7 @@ pub(crate) mod tests {
                 needed: 1,
                 tolerable: 0,
                 fails_open: false,
+                resets_held: 0,
                 identity_verified: true,
                 policy: "leastConnections".to_owned(),
                 connections: 4,

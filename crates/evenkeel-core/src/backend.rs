@@ -2,9 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
+use crate::signs::Signs;
+
+/// The share of a backend that takes as many connections as any other.
+pub const FULL_SHARE: u32 = 1024;
+
+/// The share with which one begins that has just come back.
+const FIRST_SHARE: u32 = FULL_SHARE / 10;
 
 /// A live endpoint. Lives as long as its pool or any of its connections holds it.
 pub struct Backend {
@@ -13,12 +23,58 @@ pub struct Backend {
     /// Odd while the backend is treated `reset`, and another number each time, so that a slot knows
     /// for how long it is good without waiting for anything.
     era: AtomicU32,
+    signs: Arc<Signs>,
+    /// Its slow start, by the clock of `signs`: when it began, and how long it takes in
+    /// microseconds. 0 is none.
+    ramp_began: AtomicU64,
+    ramp_takes: AtomicU64,
 }
 
 impl Backend {
     /// A backend without connections.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, active: AtomicUsize::new(0), era: AtomicU32::new(0) }
+        Self::with_signs(endpoint, Arc::default())
+    }
+
+    /// A backend without connections, whose traffic is told of in `signs`.
+    pub fn with_signs(endpoint: Endpoint, signs: Arc<Signs>) -> Self {
+        Self {
+            endpoint,
+            active: AtomicUsize::new(0),
+            era: AtomicU32::new(0),
+            signs,
+            ramp_began: AtomicU64::new(0),
+            ramp_takes: AtomicU64::new(0),
+        }
+    }
+
+    /// What its traffic tells of it.
+    pub fn signs(&self) -> &Signs {
+        &self.signs
+    }
+
+    /// How many connections it may have where others have [`FULL_SHARE`]: fewer for a while after
+    /// it has come back, since it has cold caches, and all who were cut off come at once.
+    pub fn share(&self, now: Instant) -> u32 {
+        let began = self.ramp_began.load(Ordering::Relaxed);
+        if began == 0 {
+            return FULL_SHARE;
+        }
+        let passed = self.signs.mark(now).saturating_sub(began);
+        let takes = self.ramp_takes.load(Ordering::Relaxed);
+        if passed >= takes {
+            self.ramp_began.store(0, Ordering::Relaxed);
+            return FULL_SHARE;
+        }
+        let share = passed.saturating_mul(u64::from(FULL_SHARE)).checked_div(takes);
+        let share = share.and_then(|share| u32::try_from(share).ok()).unwrap_or(FULL_SHARE);
+        share.clamp(FIRST_SHARE, FULL_SHARE)
+    }
+
+    /// Has its share grow from a tenth to the full one within so long.
+    pub(crate) fn start_slowly(&self, now: Instant, takes: Duration) {
+        self.ramp_takes.store(crate::signs::micros(takes), Ordering::Relaxed);
+        self.ramp_began.store(self.signs.mark(now), Ordering::Relaxed);
     }
 
     /// The endpoint.
@@ -107,6 +163,19 @@ mod tests {
         assert_eq!(backend.active(), 2);
         drop(slots);
         assert_eq!(backend.active(), 0);
+    }
+
+    #[test]
+    fn who_comes_back_starts_slowly() {
+        let (backend, now) = (backend(), Instant::now());
+        assert_eq!(backend.share(now), FULL_SHARE);
+        backend.start_slowly(now, Duration::from_secs(10));
+        let share = |seconds| backend.share(now + Duration::from_secs(seconds));
+        assert_eq!(share(0), FULL_SHARE / 10);
+        assert_eq!(share(5), FULL_SHARE / 2);
+        assert_eq!(share(9), FULL_SHARE / 10 * 9 + 3);
+        assert_eq!(share(10), FULL_SHARE);
+        assert_eq!(share(0), FULL_SHARE, "it has started");
     }
 
     #[test]

@@ -8,14 +8,16 @@
 //!   makes the next one current in a single swap;
 //! - [`treatment::decide`] never serves a foreign, dead or refusing endpoint;
 //! - [`health`] is evidence and [`treatment`] is action: nothing turns one into the other but
-//!   `decide`.
+//!   `decide`, and nothing holds its resets back but [`decision`].
 
 pub mod backend;
 pub mod credentials;
+pub mod decision;
 pub mod endpoint;
 pub mod health;
 pub mod pool;
 pub mod shutdown;
+pub mod signs;
 pub mod timeline;
 pub mod tolerance;
 pub mod treatment;

@@ -1,13 +1,16 @@
 //! The backends of a service: an immutable snapshot that one writer replaces in one swap.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::health::Evidence;
+use crate::signs::Signs;
 use crate::treatment::Treatment;
 
 /// A backend as a snapshot has it.
@@ -24,7 +27,7 @@ pub struct Member {
 }
 
 /// What the writer says of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Placement {
     /// The endpoint.
     pub endpoint: Endpoint,
@@ -34,6 +37,10 @@ pub struct Placement {
     pub treatment: Treatment,
     /// No source names it any more.
     pub leaving: bool,
+    /// It is picked before all others as long as it is served.
+    pub preferred: bool,
+    /// Where its traffic tells of it.
+    pub signs: Arc<Signs>,
 }
 
 /// The state of a pool at one moment.
@@ -41,6 +48,7 @@ pub struct Placement {
 pub struct Snapshot {
     members: Vec<Member>,
     serving: Vec<Arc<Backend>>,
+    preferred: Option<Arc<Backend>>,
     reserve: Vec<Arc<Backend>>,
 }
 
@@ -53,6 +61,11 @@ impl Snapshot {
     /// The backends that get new connections.
     pub fn serving(&self) -> &[Arc<Backend>] {
         &self.serving
+    }
+
+    /// The one of them that is picked before all others, if one is.
+    pub fn preferred(&self) -> Option<&Arc<Backend>> {
+        self.preferred.as_ref()
     }
 
     /// The drained backends that answered when last asked: tried only once every serving one has
@@ -74,7 +87,7 @@ impl Pool {
     pub fn new() -> (PoolWriter, Self) {
         let (tell, changed) = watch::channel(());
         let pool = Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())), changed };
-        (PoolWriter { pool: pool.clone(), tell }, pool)
+        (PoolWriter { pool: pool.clone(), tell, slow_start: Duration::ZERO }, pool)
     }
 
     /// The state now; held no longer than the pick.
@@ -97,19 +110,39 @@ impl Pool {
 pub struct PoolWriter {
     pool: Pool,
     tell: watch::Sender<()>,
+    slow_start: Duration,
 }
 
 impl PoolWriter {
-    /// Makes `members` the state of the pool. An endpoint that stays keeps its backend and its
+    /// Has a backend that is served again start slowly, for so long.
+    #[must_use]
+    pub fn with_slow_start(self, takes: Duration) -> Self {
+        Self { slow_start: takes, ..self }
+    }
+
+    /// Makes `placements` the state of the pool. An endpoint that stays keeps its backend and its
     /// connections. Then carries the treatments out: what is to be reset is reset.
-    pub fn publish(&mut self, placements: &[Placement]) {
+    pub fn publish(&mut self, placements: &[Placement], now: Instant) {
         let old = self.pool.current.load_full();
+        // Beside whom a newcomer may take it slowly.
+        let carried = old.serving.iter().any(|served| {
+            placements
+                .iter()
+                .any(|p| p.endpoint == served.endpoint() && p.treatment == Treatment::Serve)
+        });
         let members: Vec<Member> = placements
             .iter()
-            .map(|&Placement { endpoint, evidence, treatment, leaving }| {
+            .map(|placement| {
+                let &Placement { endpoint, evidence, treatment, leaving, .. } = placement;
                 let known = old.members.iter().find(|m| m.backend.endpoint() == endpoint);
-                let backend =
-                    known.map_or_else(|| Arc::new(Backend::new(endpoint)), |m| m.backend.clone());
+                let backend = known.map_or_else(
+                    || Arc::new(Backend::with_signs(endpoint, placement.signs.clone())),
+                    |m| m.backend.clone(),
+                );
+                let was_served = known.is_some_and(|m| m.treatment == Treatment::Serve);
+                if treatment == Treatment::Serve && !was_served && carried {
+                    backend.start_slowly(now, self.slow_start);
+                }
                 Member { backend, evidence, treatment, leaving }
             })
             .collect();
@@ -126,7 +159,11 @@ impl PoolWriter {
         let reserve =
             of(&|m| m.treatment == Treatment::Drain && !m.leaving && m.evidence.may_fail_open());
         let reset = of(&|m| m.treatment == Treatment::Reset);
-        self.pool.current.store(Arc::new(Snapshot { members, serving, reserve }));
+        let preferred = placements.iter().find(|p| p.preferred && p.treatment == Treatment::Serve);
+        let preferred = preferred
+            .and_then(|p| serving.iter().find(|b| b.endpoint() == p.endpoint))
+            .cloned();
+        self.pool.current.store(Arc::new(Snapshot { members, serving, preferred, reserve }));
         // After the swap: nobody picks them any more, and who just did finds the slot reset.
         for backend in reset {
             backend.reset();
@@ -154,7 +191,14 @@ mod tests {
 
     fn place(last: u8, class: Class, treatment: Treatment) -> Placement {
         let evidence = Evidence { health: class.health(), class };
-        Placement { endpoint: endpoint(last), evidence, treatment, leaving: false }
+        Placement {
+            endpoint: endpoint(last),
+            evidence,
+            treatment,
+            leaving: false,
+            preferred: false,
+            signs: Arc::default(),
+        }
     }
 
     fn endpoint(last: u8) -> Endpoint {
@@ -164,12 +208,12 @@ mod tests {
     #[test]
     fn an_endpoint_that_stays_keeps_its_connections() {
         let (mut writer, pool) = Pool::new();
-        writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve)], Instant::now());
         let slot = pool.snapshot().serving()[0].take_slot();
         writer.publish(&[
             place(1, Class::ShuttingDown, Treatment::Drain),
             place(2, Class::Ready, Treatment::Serve),
-        ]);
+        ], Instant::now());
         assert_eq!(writer.active(endpoint(1)), 1);
         assert!(!slot.is_reset());
         assert_eq!(pool.snapshot().serving().len(), 1);
@@ -179,13 +223,45 @@ mod tests {
     #[test]
     fn what_is_treated_reset_loses_its_connections_and_may_come_back() {
         let (mut writer, pool) = Pool::new();
-        writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve)], Instant::now());
         let slot = pool.snapshot().serving()[0].take_slot();
-        writer.publish(&[place(1, Class::TlsTimeout, Treatment::Reset)]);
+        writer.publish(&[place(1, Class::TlsTimeout, Treatment::Reset)], Instant::now());
         assert!(slot.is_reset());
         assert!(pool.snapshot().serving().is_empty());
-        writer.publish(&[place(1, Class::Ready, Treatment::Serve)]);
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve)], Instant::now());
         assert!(!pool.snapshot().serving()[0].take_slot().is_reset());
+    }
+
+    #[test]
+    fn who_is_served_again_beside_others_starts_slowly() {
+        let (writer, pool) = Pool::new();
+        let mut writer = writer.with_slow_start(Duration::from_secs(30));
+        let now = Instant::now();
+        let shares = |at| -> Vec<u32> {
+            pool.snapshot().serving().iter().map(|backend| backend.share(at)).collect()
+        };
+        let both = [
+            place(1, Class::Ready, Treatment::Serve),
+            place(2, Class::Ready, Treatment::Serve),
+        ];
+        writer.publish(&both, now);
+        assert_eq!(shares(now), [1024, 1024], "at the start nobody carries the load");
+        let one_down = [both[0].clone(), place(2, Class::Refused, Treatment::Drain)];
+        writer.publish(&one_down, now);
+        writer.publish(&both, now);
+        assert_eq!(shares(now), [1024, 102]);
+        assert_eq!(shares(now + Duration::from_secs(30)), [1024, 1024]);
+    }
+
+    #[test]
+    fn the_preferred_one_is_so_only_while_it_is_served() {
+        let (mut writer, pool) = Pool::new();
+        let preferred = |class, treatment| Placement { preferred: true, ..place(1, class, treatment) };
+        let other = place(2, Class::Ready, Treatment::Serve);
+        writer.publish(&[preferred(Class::Ready, Treatment::Serve), other.clone()], Instant::now());
+        assert_eq!(pool.snapshot().preferred().unwrap().endpoint(), endpoint(1));
+        writer.publish(&[preferred(Class::Broken, Treatment::Drain), other], Instant::now());
+        assert!(pool.snapshot().preferred().is_none());
     }
 
     #[test]
@@ -197,7 +273,7 @@ mod tests {
             place(2, Class::ShuttingDown, Treatment::Drain),
             place(3, Class::Refused, Treatment::Drain),
             leaving,
-        ]);
+        ], Instant::now());
         let snapshot = pool.snapshot();
         let reserve: Vec<_> = snapshot.reserve().iter().map(|b| b.endpoint()).collect();
         assert_eq!(reserve, [endpoint(2)]);

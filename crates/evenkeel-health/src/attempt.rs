@@ -1,10 +1,13 @@
 //! What one attempt to probe an endpoint saw, phase by phase.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::health::{Class, Outcome, printable};
 use tokio::time::Instant;
+
+use crate::judge::Stage;
 
 /// One attempt: its outcome, and how it came to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,13 @@ pub enum PhaseName {
 }
 
 impl PhaseName {
+    fn stage(self) -> Stage {
+        match self {
+            Self::Connect => Stage::Connecting,
+            Self::Tls => Stage::Shaking,
+            Self::Answer => Stage::Open,
+        }
+    }
     /// The word for people.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,14 +90,40 @@ impl Seen {
     }
 }
 
+/// How far an attempt has come, for whoever waits for it. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(Arc<Mutex<(Stage, Instant)>>);
+
+impl Progress {
+    /// An attempt that begins now.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self(Arc::new(Mutex::new((Stage::Connecting, now))))
+    }
+
+    /// The stage, and when it began.
+    pub(crate) fn get(&self) -> (Stage, Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, stage: Stage, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (stage, now);
+    }
+}
+
 /// Takes down the phases of an attempt in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     phases: Vec<Phase>,
     pub(crate) steps: Vec<Step>,
+    progress: Option<Progress>,
 }
 
 impl Record {
+    /// Takes them down where `progress` shows them.
+    pub(crate) fn shown_by(progress: Progress) -> Self {
+        Self { progress: Some(progress), ..Self::default() }
+    }
+
     /// Runs a phase and takes down how it went; `tell` words its success.
     pub(crate) async fn phase<T>(
         &mut self,
@@ -96,6 +132,9 @@ impl Record {
         tell: impl FnOnce(&T) -> String,
     ) -> Result<T, Seen> {
         let started = Instant::now();
+        if let Some(progress) = &self.progress {
+            progress.set(name.stage(), started);
+        }
         let result = work.await;
         let (passed, detail) = match &result {
             Ok(value) => (true, tell(value)),

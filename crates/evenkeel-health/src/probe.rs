@@ -13,7 +13,7 @@ use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Record};
+use crate::attempt::{Attempt, Progress, Record};
 use crate::config::HealthConfig;
 use crate::trust::Trust;
 
@@ -71,7 +71,25 @@ impl Probe {
 /// # Cancel safety
 /// Dropping it closes what it opened; nothing is left behind.
 pub async fn attempt(config: &HealthConfig, trust: &Trust, endpoint: Endpoint) -> Attempt {
-    let mut record = Record::default();
+    run(config, trust, endpoint, Record::default()).await
+}
+
+/// As [`attempt`], and shows meanwhile how far it has come.
+pub(crate) async fn attempt_shown(
+    config: &HealthConfig,
+    trust: &Trust,
+    endpoint: Endpoint,
+    progress: Progress,
+) -> Attempt {
+    run(config, trust, endpoint, Record::shown_by(progress)).await
+}
+
+async fn run(
+    config: &HealthConfig,
+    trust: &Trust,
+    endpoint: Endpoint,
+    mut record: Record,
+) -> Attempt {
     let seen = match &config.probe {
         Probe::Tcp(_) => tcp::attempt(config, endpoint, &mut record).await,
         Probe::Tls(probe) => probe.attempt(config, trust, endpoint, &mut record).await,

@@ -4,6 +4,7 @@
 //! unknown --the first outcome, whichever--> ready | unready | foreign
 //! ready   --silent----> unready, a suspect --silent, `fall` in a row--> dead
 //!    ^<----ready once---'
+//! ready   --silent so far-> unready, a suspect --proven otherwise---> dead
 //! any     --a negative answer, or refused--> unready, at once     (draining is reversible)
 //! any     --of another cluster-------------> foreign, at once
 //! unready, dead, foreign --ready, `rise` in a row--> ready
@@ -25,6 +26,8 @@ pub struct Tracker {
     silent_in_a_row: u32,
     /// Whether it was ready when the silence began.
     ready_before_silence: bool,
+    /// It is silent, as far as a look that has not ended can tell, or lives but is silent to looks.
+    suspected: bool,
 }
 
 impl Tracker {
@@ -38,6 +41,7 @@ impl Tracker {
             ready_in_a_row: 0,
             silent_in_a_row: 0,
             ready_before_silence: false,
+            suspected: false,
         }
     }
 
@@ -51,6 +55,36 @@ impl Tracker {
         self.evidence.health != Health::Dead
             && self.silent_in_a_row > 0
             && self.silent_in_a_row < self.fall
+    }
+
+    /// How many more silent outcomes make it dead.
+    pub fn until_dead(&self) -> u32 {
+        if self.evidence.health == Health::Dead {
+            0
+        } else {
+            self.fall.saturating_sub(self.silent_in_a_row)
+        }
+    }
+
+    /// It is silent to a look, and that is no proof yet.
+    pub fn suspect(&mut self, class: Class) {
+        self.begin_silence();
+        self.suspected = true;
+        match self.evidence.health {
+            Health::Foreign | Health::Dead => {}
+            Health::Unknown | Health::Ready | Health::Unready => {
+                self.evidence = Evidence { health: Health::Unready, class };
+            }
+        }
+    }
+
+    /// It is silent, and that is proven otherwise than by outcomes in a row.
+    pub fn die(&mut self, class: Class) {
+        self.begin_silence();
+        self.silent_in_a_row = self.silent_in_a_row.max(self.fall);
+        if self.evidence.health != Health::Foreign {
+            self.believe(class);
+        }
     }
 
     /// Takes an outcome into account; `true` if the evidence is another afterwards.
@@ -92,10 +126,11 @@ impl Tracker {
     }
 
     fn ready(&mut self) {
-        let cleared = self.silent_in_a_row > 0
+        let cleared = (self.silent_in_a_row > 0 || self.suspected)
             && self.evidence.health == Health::Unready
             && self.ready_before_silence;
         self.silent_in_a_row = 0;
+        self.suspected = false;
         self.ready_in_a_row = self.ready_in_a_row.saturating_add(1);
         let unproven = self.evidence.health == Health::Unknown;
         if unproven || cleared || self.ready_in_a_row >= self.rise {
@@ -109,10 +144,7 @@ impl Tracker {
     }
 
     fn silent(&mut self, class: Class) {
-        if self.silent_in_a_row == 0 {
-            self.ready_before_silence = self.evidence.health == Health::Ready;
-        }
-        self.ready_in_a_row = 0;
+        self.begin_silence();
         self.silent_in_a_row = self.silent_in_a_row.saturating_add(1);
         match self.evidence.health {
             Health::Foreign => {}
@@ -127,9 +159,17 @@ impl Tracker {
         }
     }
 
+    fn begin_silence(&mut self) {
+        if self.silent_in_a_row == 0 && !self.suspected {
+            self.ready_before_silence = self.evidence.health == Health::Ready;
+        }
+        self.ready_in_a_row = 0;
+    }
+
     /// It asks to be left alone: no verdict, but it is not silent either.
     fn throttled(&mut self) {
         self.silent_in_a_row = 0;
+        self.suspected = false;
         if self.evidence.health == Health::Unknown {
             self.believe(Class::Throttled);
         }
@@ -138,6 +178,7 @@ impl Tracker {
     fn end_rows(&mut self) {
         self.ready_in_a_row = 0;
         self.silent_in_a_row = 0;
+        self.suspected = false;
     }
 
     fn believe(&mut self, class: Class) {

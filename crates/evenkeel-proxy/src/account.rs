@@ -8,10 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evenkeel_core::backend::Backend;
 use evenkeel_core::endpoint::Endpoint;
+use tokio::time::Instant;
 
 use crate::balancer::Balancer;
 use crate::metrics::BackendMetrics;
+use crate::silence::{Ear, Silent};
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +62,8 @@ impl Ended {
 pub(crate) struct Book {
     pages: Vec<Page>,
     has_news: bool,
+    /// When backends that owe an answer are looked at.
+    listen_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -73,6 +78,7 @@ struct Entry {
     endpoint: Endpoint,
     metrics: Arc<BackendMetrics>,
     sums: Sums,
+    ear: Ear,
 }
 
 /// What happened since the last time it was carried over.
@@ -119,22 +125,32 @@ impl Book {
         self.pages.push(Page { balancer: balancer.clone(), entries: Vec::new() });
     }
 
-    /// Notes that a connection has settled for a backend.
-    pub(crate) fn settled(&mut self, page: PageNumber, endpoint: Endpoint) -> EntryNumber {
-        self.has_news = true;
+    /// The entry of a backend, a new one if it has none.
+    pub(crate) fn entry_of(&mut self, page: PageNumber, backend: &Arc<Backend>) -> EntryNumber {
         let Some(Page { balancer, entries }) = self.pages.get_mut(usize::from(page.0)) else {
             return EntryNumber(0);
         };
+        let endpoint = backend.endpoint();
         let place = entries.iter().position(|entry| entry.endpoint == endpoint);
         let place = place.unwrap_or_else(|| {
             let metrics = balancer.metrics.backend(endpoint);
-            entries.push(Entry { endpoint, metrics, sums: Sums::default() });
+            let ear = Ear::new(backend.clone());
+            entries.push(Entry { endpoint, metrics, sums: Sums::default(), ear });
             entries.len() - 1
         });
         if let Some(entry) = entries.get_mut(place) {
-            entry.sums.connections += 1;
+            entry.ear.is_of(backend);
         }
         EntryNumber(number(place))
+    }
+
+    /// Notes that a connection has settled for a backend, which was sent `said` bytes before.
+    pub(crate) fn settled(&mut self, page: PageNumber, entry: EntryNumber, said: u64) {
+        self.has_news = true;
+        if let Some((_, entry)) = self.entry(page, entry) {
+            entry.sums.connections += 1;
+            entry.sums.to_backend += said;
+        }
     }
 
     /// Notes bytes that were relayed.
@@ -142,14 +158,60 @@ impl Book {
         &mut self,
         page: PageNumber,
         entry: EntryNumber,
-        to_backend: u64,
-        to_client: u64,
+        (to_backend, to_client): (u64, u64),
+        now: Instant,
     ) {
         self.has_news = true;
-        if let Some((_, entry)) = self.entry(page, entry) {
-            entry.sums.to_backend += to_backend;
-            entry.sums.to_client += to_client;
+        if let Some((_, of_backend)) = self.entry(page, entry) {
+            of_backend.sums.to_backend += to_backend;
+            of_backend.sums.to_client += to_client;
+            if to_client > 0 {
+                of_backend.ear.heard(now);
+            }
+            if to_backend > 0 {
+                self.asked(page, entry, now);
+            }
         }
+    }
+
+    /// Notes that a byte came from a backend.
+    pub(crate) fn heard(&mut self, page: PageNumber, entry: EntryNumber, now: Instant) {
+        if let Some((_, entry)) = self.entry(page, entry) {
+            entry.ear.heard(now);
+        }
+    }
+
+    /// Notes that a backend was sent something, and may owe an answer.
+    pub(crate) fn asked(&mut self, page: PageNumber, entry: EntryNumber, now: Instant) {
+        let due = self.entry(page, entry).and_then(|(_, entry)| entry.ear.asked(now));
+        if self.listen_at.is_none() {
+            self.listen_at = due;
+        }
+    }
+
+    /// When [`listen`](Self::listen) is due.
+    pub(crate) fn listen_at(&self) -> Option<Instant> {
+        self.listen_at
+    }
+
+    /// Looks at the backends that owe an answer, and asks `acknowledges` about those that have been
+    /// silent for too long: since when the kernel of one acknowledges nothing.
+    pub(crate) fn listen(
+        &mut self,
+        now: Instant,
+        acknowledges: impl Fn(PageNumber, Silent<'_>) -> Option<Instant>,
+    ) {
+        let Some(due) = self.listen_at.take_if(|due| *due <= now) else { return };
+        let late = now.saturating_duration_since(due);
+        let mut next: Option<Instant> = None;
+        for (page, Page { entries, .. }) in self.pages.iter_mut().enumerate() {
+            for entry in entries {
+                let page = PageNumber::new(page);
+                let again = entry.ear.listen(now, late, |silent| acknowledges(page, silent));
+                next = [next, again].into_iter().flatten().min();
+            }
+        }
+        self.listen_at = next;
     }
 
     /// Notes the end of a connection, and tells who debugs.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::endpoint::Endpoint;
 use evenkeel_core::pool::Pool;
-use tokio::sync::mpsc;
 
 use crate::admission::Admission;
 use crate::config::{ConnectConfig, ListenConfig, RelayConfig};
 use crate::metrics::ServiceMetrics;
 use crate::policy::Policy;
+use crate::reset::Pace;
 
 /// A service, as the data plane sees it.
 #[derive(Debug)]
@@ -22,12 +22,11 @@ pub struct Balancer {
     pub(crate) policy: Policy,
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: ServiceMetrics,
-    suspects: mpsc::Sender<Endpoint>,
+    pub(crate) pace: Pace,
 }
 
 impl Balancer {
-    /// Makes the data plane of the service `name` over `pool`. An endpoint that a client could not
-    /// be connected to is sent to `suspects`, so that its prober looks now.
+    /// Makes the data plane of the service `name` over `pool`.
     ///
     /// Takes metric handles: the recorder must be installed before.
     pub fn new(
@@ -37,7 +36,6 @@ impl Balancer {
         connect: ConnectConfig,
         relay: RelayConfig,
         policy: Policy,
-        suspects: mpsc::Sender<Endpoint>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
@@ -47,7 +45,7 @@ impl Balancer {
             policy,
             metrics: ServiceMetrics::new(name, listen.max_connections),
             admission: Admission::new(listen),
-            suspects,
+            pace: Pace::default(),
         })
     }
 
@@ -61,12 +59,9 @@ impl Balancer {
         &self.policy
     }
 
-    /// Has the endpoint probed now.
-    pub(crate) fn suspect(&self, endpoint: Endpoint) {
-        // A full queue means that its prober is about to look anyway.
-        if let Err(full) = self.suspects.try_send(endpoint) {
-            tracing::trace!(reason = %full, "prober not told");
-        }
+    /// How many connections a second may be reset from now on, where there are many.
+    pub fn set_pace(&self, resets: u32) {
+        self.pace.set(resets);
     }
 
     /// Whether the backend would be picked now, or be tried as one of the reserve: if not, its

@@ -189,19 +189,28 @@ impl schemars::JsonSchema for ListenAddress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct ConnectConfig {
-    /// Longest wait for one backend to accept; then the next one is tried. From `10ms` to `30s`;
-    /// default `500ms`.
+    /// Wait for one backend to accept, after which the next one is tried as well: the first that
+    /// accepts has the client. From `10ms` to `30s`; default `100ms`. Set it higher than the round
+    /// trip to the backends.
+    #[garde(custom(between(Span::from_millis(10), Span::from_secs(30))))]
+    pub attempt_delay: Span,
+    /// Longest wait for one backend to accept; then it is given up. From `10ms` to `30s`; default
+    /// `2s`.
     #[garde(custom(between(Span::from_millis(10), Span::from_secs(30))))]
     pub attempt_timeout: Span,
-    /// Longest wait for all attempts together; then the client is reset. From `10ms` to `1m`;
-    /// default `5s`.
+    /// Longest wait for all attempts together, from the client's last byte on; then it is reset.
+    /// From `10ms` to `1m`; default `5s`.
     #[garde(custom(between(Span::from_millis(10), Span::from_secs(60))))]
     pub timeout: Span,
 }
 
 impl Default for ConnectConfig {
     fn default() -> Self {
-        Self { attempt_timeout: Span::from_millis(500), timeout: Span::from_secs(5) }
+        Self {
+            attempt_delay: Span::from_millis(100),
+            attempt_timeout: Span::from_secs(2),
+            timeout: Span::from_secs(5),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use evenkeel_core::backend::Slot;
 use evenkeel_core::endpoint::Endpoint;
 use rustix::io::Errno;
+use tokio::time::Instant;
 
 use crate::balancer::Balancer;
 
@@ -99,19 +100,24 @@ impl AttemptError {
     }
 }
 
-/// Picks a backend, but none of `tried`, and counts the connection: by the policy among those
-/// treated `serve`, and where all of these fail, among those held in reserve. The snapshot is let
-/// go before the attempt.
+/// Picks a backend, but none of `tried`, and counts the connection: the preferred one, or by the
+/// policy among those treated `serve`, and where all of these fail, among those held in reserve. The
+/// snapshot is let go before the attempt.
 ///
 /// Also whether it comes from the reserve.
-pub(crate) fn pick(balancer: &Balancer, tried: &[Endpoint]) -> Option<(Slot, bool)> {
+pub(crate) fn pick(
+    balancer: &Balancer,
+    tried: &[Endpoint],
+    now: Instant,
+) -> Option<(Slot, bool)> {
     let snapshot = balancer.pool.snapshot();
     let policy = &balancer.policy;
-    if let Some(backend) = policy.pick(snapshot.serving(), tried) {
+    let preferred = snapshot.preferred().filter(|backend| !tried.contains(&backend.endpoint()));
+    if let Some(backend) = preferred.or_else(|| policy.pick(snapshot.serving(), tried, now)) {
         return Some((backend.take_slot(), false));
     }
     if tried.is_empty() {
         return None;
     }
-    policy.pick(snapshot.reserve(), tried).map(|backend| (backend.take_slot(), true))
+    policy.pick(snapshot.reserve(), tried, now).map(|backend| (backend.take_slot(), true))
 }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use evenkeel_core::backend::Slot;
+use evenkeel_core::backend::{Backend, Slot};
 use tokio::time::Instant;
 
 use crate::account::{Book, Ended, EntryNumber, PageNumber, Record};
@@ -99,6 +99,17 @@ pub(crate) struct Tools<'a> {
     pub(crate) tell_again: &'a dyn Fn(&OwnedFd) -> rustix::io::Result<()>,
 }
 
+/// What a change of the pool is to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swept {
+    /// Nothing.
+    Stays,
+    /// It is to be run.
+    RunNow,
+    /// It is to be reset, when it is its turn.
+    ResetInTurn,
+}
+
 /// What came of running a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ran {
@@ -145,12 +156,27 @@ impl Connection {
         }
     }
 
-    /// Whether it must be run though none of its sockets is ready: its backend was reset.
-    pub(crate) fn must_move(&self) -> bool {
+    /// What a change of its service's pool is to it.
+    pub(crate) fn swept(&self) -> Swept {
         match &self.phase {
-            Phase::Opening(opening, _) => opening.must_move(),
-            Phase::Relaying(relaying) => relaying.slot.is_reset(),
-            Phase::Flushing(_) | Phase::Over => false,
+            // Its backend may be one to be left by now, which costs the client nothing.
+            Phase::Opening(..) => Swept::RunNow,
+            Phase::Relaying(relaying) if relaying.slot.is_reset() => Swept::ResetInTurn,
+            Phase::Relaying(_) | Phase::Flushing(_) | Phase::Over => Swept::Stays,
+        }
+    }
+
+    /// The backend that it has sent something since the given moment, with the socket.
+    pub(crate) fn has_asked(&self, since: Instant) -> Option<(&Backend, BorrowedFd<'_>)> {
+        match &self.phase {
+            Phase::Opening(opening, _) => {
+                let (backend, socket, asked_at) = opening.waits_for()?;
+                (asked_at >= since).then_some((backend, socket))
+            }
+            Phase::Relaying(relaying) if relaying.moved_at >= since => {
+                Some((relaying.slot.backend(), relaying.backend.as_fd()))
+            }
+            Phase::Relaying(_) | Phase::Flushing(_) | Phase::Over => None,
         }
     }
 
@@ -167,6 +193,8 @@ impl Connection {
                 Phase::Opening(opening, ready) => {
                     let mut with = With {
                         balancer: tools.balancer,
+                        book: &mut *tools.book,
+                        page: self.page,
                         mover: &mut *tools.mover,
                         now: tools.now,
                         register: tools.register,
@@ -199,9 +227,8 @@ impl Connection {
     }
 
     fn settle(&self, settled: Settled, tools: &mut Tools<'_>) -> Relaying {
-        let Settled { backend, slot, wire, first: _, said } = settled;
-        let entry = tools.book.settled(self.page, slot.backend().endpoint());
-        tools.book.moved(self.page, entry, said, 0);
+        let Settled { backend, slot, entry, wire, first: _, said } = settled;
+        tools.book.settled(self.page, entry, said);
         Relaying { backend, slot, entry, kept: false, wire, said, moved_at: tools.now }
     }
 
@@ -322,7 +349,7 @@ impl Relaying {
         }
         if to_backend + to_client > 0 {
             self.moved_at = tools.now;
-            tools.book.moved(page, self.entry, to_backend, to_client);
+            tools.book.moved(page, self.entry, (to_backend, to_client), tools.now);
         }
         match driven {
             // While the client is still sending, even an orderly close would throw away what it
@@ -379,7 +406,8 @@ impl Flushing {
         } else {
             let before = self.owed.moved();
             let given = self.owed.give(client.as_fd(), tools.mover);
-            tools.book.moved(page, self.entry, 0, self.owed.moved() - before);
+            let moved = self.owed.moved() - before;
+            tools.book.moved(page, self.entry, (0, moved), tools.now);
             self.sending = given;
             if given {
                 self.owed.full();

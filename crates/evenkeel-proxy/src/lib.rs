@@ -34,7 +34,10 @@ mod metrics;
 mod opening;
 mod policy;
 mod relay;
+mod reset;
+mod silence;
 mod socket;
+mod tcp_info;
 mod thread;
 
 pub use account::Ended;
@@ -48,3 +51,4 @@ pub use metrics::describe;
 pub use policy::Policy;
 pub use policy::least_connections::LeastConnections;
 pub use policy::round_robin::RoundRobin;
+pub use silence::OWED;

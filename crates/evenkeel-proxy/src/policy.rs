@@ -12,6 +12,7 @@ use evenkeel_core::backend::Backend;
 use evenkeel_core::endpoint::Endpoint;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use self::least_connections::LeastConnections;
 use self::round_robin::RoundRobin;
@@ -39,10 +40,11 @@ impl Policy {
         &self,
         candidates: &'a [Arc<Backend>],
         tried: &[Endpoint],
+        now: Instant,
     ) -> Option<&'a Arc<Backend>> {
         match self {
-            Self::LeastConnections(policy) => policy.pick(candidates, tried),
-            Self::RoundRobin(policy) => policy.pick(candidates, tried),
+            Self::LeastConnections(policy) => policy.pick(candidates, tried, now),
+            Self::RoundRobin(policy) => policy.pick(candidates, tried, now),
         }
     }
 
@@ -99,7 +101,7 @@ mod conformance {
                     .collect();
                 let left = candidates.iter().any(|b| !tried.contains(&b.endpoint()));
                 for _ in 0..rounds {
-                    match policy.pick(&candidates, &tried) {
+                    match policy.pick(&candidates, &tried, Instant::now()) {
                         Some(backend) => prop_assert!(!tried.contains(&backend.endpoint())),
                         None => prop_assert!(!left),
                     }
@@ -112,7 +114,7 @@ mod conformance {
             for policy in policies() {
                 let candidates = backends(count);
                 let slots: Vec<_> = (0..rounds)
-                    .map(|_| policy.pick(&candidates, &[]).unwrap().take_slot())
+                    .map(|_| policy.pick(&candidates, &[], Instant::now()).unwrap().take_slot())
                     .collect();
                 let active: Vec<usize> = candidates.iter().map(|b| b.active()).collect();
                 let spread = active.iter().max().unwrap() - active.iter().min().unwrap();

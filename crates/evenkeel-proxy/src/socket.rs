@@ -6,12 +6,14 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use evenkeel_core::units::Span;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::RelayConfig;
+use crate::relay::Readiness;
 
 /// Handshakes that may wait for us. The kernel clips it to `net.core.somaxconn`; a herd of clients
 /// that reconnects after a failure meets this limit first.
@@ -79,6 +81,24 @@ pub(crate) fn begin_connect(address: SocketAddr) -> Result<OwnedFd, ConnectStart
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(ConnectStart::Refused(error)),
     }
+}
+
+/// What a socket that is being connected is ready for, without waiting.
+///
+/// # Errors
+/// What poll(2) says.
+pub(crate) fn readiness(socket: &OwnedFd) -> Result<Readiness, Errno> {
+    let mut asked = [PollFd::new(socket, PollFlags::OUT | PollFlags::RDHUP)];
+    poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let [answer] = asked;
+    let is = |flags| answer.revents().intersects(flags);
+    Ok(Readiness {
+        // What it has to say was not told to anybody else: a read will tell.
+        readable: true,
+        writable: is(PollFlags::OUT),
+        ending: is(PollFlags::RDHUP | PollFlags::HUP),
+        failed: is(PollFlags::ERR),
+    })
 }
 
 /// Why a connect did not even begin.

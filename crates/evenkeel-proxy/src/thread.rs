@@ -17,6 +17,7 @@ mod poller;
 mod timers;
 
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,13 +37,14 @@ use self::poller::{ConnectionId, Poller, Token};
 use self::timers::{Alarm, Timers};
 use crate::account::{Book, PageNumber};
 use crate::balancer::Balancer;
-use crate::connection::{Connection, Ran, Tools};
+use crate::connection::{Connection, Ran, Swept, Tools};
 use crate::listener::Listener;
 use crate::metrics::Rejected;
 use crate::relay::Side;
 use crate::relay::drive::Mover;
 use crate::relay::pipes::{Budget, Pipes};
-use crate::socket;
+use crate::reset::Resets;
+use crate::{socket, tcp_info};
 
 /// How often what a thread has counted is carried over to the metrics.
 const CARRY_OVER: Duration = Duration::from_millis(250);
@@ -78,6 +80,9 @@ pub(crate) struct DataThread {
     ready: Vec<ConnectionId>,
     /// Those that go on in the next.
     yielded: Vec<ConnectionId>,
+    /// Connections to be reset, each in its turn.
+    resets: Resets<ConnectionId>,
+    random: fastrand::Rng,
     /// One descriptor in reserve: with none left a client could not even be told so.
     spare: Option<File>,
     cpu: Option<Cpu>,
@@ -95,6 +100,8 @@ struct Live {
     alarm: Alarm,
     /// It is among those to be run.
     queued: bool,
+    /// It is among those to be reset.
+    resetting: bool,
 }
 
 impl Shared {
@@ -157,6 +164,8 @@ impl DataThread {
             next_serial: 0,
             ready: Vec::new(),
             yielded: Vec::new(),
+            resets: Resets::default(),
+            random: fastrand::Rng::new(),
             spare: spare(),
             cpu: None,
             carry_over_at: None,
@@ -180,7 +189,10 @@ impl DataThread {
             }
             self.accept(now);
             self.ring_alarms(now);
+            self.reset_some(now);
             self.run_ready(now);
+            // After what has come was read.
+            self.listen(now);
             self.see_to_the_book(now);
             if self.is_over() {
                 self.book.carry_over();
@@ -195,7 +207,11 @@ impl DataThread {
             return Some(Duration::ZERO);
         }
         let pauses = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until);
-        let others = pauses.chain(self.carry_over_at).min();
+        let others = pauses
+            .chain(self.carry_over_at)
+            .chain(self.book.listen_at())
+            .chain(self.resets.next_at())
+            .min();
         let others = others.map(|at| at.saturating_duration_since(now));
         [self.timers.next(now), others].into_iter().flatten().min()
     }
@@ -239,7 +255,7 @@ impl DataThread {
             self.draining = true;
         }
         if orders.contain(Order::SWEEP) {
-            self.queue_all(Connection::must_move);
+            self.sweep(now);
         }
     }
 
@@ -249,6 +265,53 @@ impl DataThread {
                 live.queue(&mut self.ready);
             }
         }
+    }
+
+    /// Sees to connections whose backend is treated otherwise by now.
+    fn sweep(&mut self, now: Instant) {
+        self.queue_all(|connection| connection.swept() == Swept::RunNow);
+        let new = self.connections.iter_mut().filter_map(|(_, live)| {
+            let in_turn = live.connection.swept() == Swept::ResetInTurn;
+            (in_turn && !std::mem::replace(&mut live.resetting, true)).then_some(live.id)
+        });
+        let at_once = self.resets.add(new, now);
+        for id in at_once {
+            self.queue_one(id);
+        }
+    }
+
+    /// Resets those whose turn it is.
+    fn reset_some(&mut self, now: Instant) {
+        loop {
+            let Self { resets, connections, services, shared, random, .. } = self;
+            let pause = |id: &ConnectionId| {
+                let page = find(connections, *id).map(|live| live.connection.page);
+                let service = page.and_then(|page| services.get(page.place()));
+                service.map_or(Duration::ZERO, |s| s.pace.pause(shared.mailboxes.len()))
+            };
+            let Some(id) = resets.pop(now, random.f64(), pause) else { return };
+            self.queue_one(id);
+        }
+    }
+
+    fn queue_one(&mut self, id: ConnectionId) {
+        if let Some(live) = find(&mut self.connections, id) {
+            live.queue(&mut self.ready);
+        }
+    }
+
+    /// Listens for backends that owe an answer.
+    fn listen(&mut self, now: Instant) {
+        let Self { book, connections, .. } = self;
+        book.listen(now, |page, silent| {
+            let asked = connections
+                .iter()
+                .filter(|(_, live)| live.connection.page == page)
+                .filter_map(|(_, live)| live.connection.has_asked(silent.since))
+                .filter(|(backend, _)| std::ptr::eq(*backend, Arc::as_ptr(silent.backend)))
+                .map(|(_, socket)| socket);
+            unacknowledged(asked.take(ENOUGH), silent.since, now)
+        });
     }
 
     fn add_listener(&mut self, listening: Listening) {
@@ -299,7 +362,7 @@ impl DataThread {
             }
             return;
         }
-        let mut live = Live { connection, id, alarm: Alarm::default(), queued: false };
+        let mut live = Live { connection, id, alarm: Alarm::default(), queued: false, resetting: false };
         live.queue(&mut self.ready);
         entry.insert(live);
     }
@@ -435,6 +498,29 @@ impl Live {
     }
 }
 
+/// Connections that are asked whether the kernel of their backend acknowledges.
+const ENOUGH: usize = 16;
+
+/// Since when none of them was acknowledged what it has sent; `None` if one was, or none has
+/// anything outstanding.
+fn unacknowledged<'a>(
+    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    since: Instant,
+    now: Instant,
+) -> Option<Instant> {
+    let mut last_ack: Option<Duration> = None;
+    for socket in sockets {
+        let Ok(info) = tcp_info::read(socket) else { continue };
+        if info.unacked == 0 {
+            return None;
+        }
+        tracing::trace!(?info, "not acknowledged");
+        last_ack = Some(last_ack.map_or(info.last_ack, |ago| ago.min(info.last_ack)));
+    }
+    // It was acknowledged before it was asked, at the latest.
+    last_ack.map(|ago| now.checked_sub(ago).unwrap_or(since).max(since))
+}
+
 /// The connection of an event or a timer, unless its place is another's by now.
 fn find(connections: &mut Slab<Live>, id: ConnectionId) -> Option<&mut Live> {
     connections.get_mut(at(id.place)).filter(|live| live.id == id)
@@ -454,7 +540,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use evenkeel_core::pool::Pool;
-    use tokio::sync::mpsc;
 
     use super::*;
     use crate::config::{ConnectConfig, ListenConfig, RelayConfig};
@@ -464,11 +549,10 @@ mod tests {
     fn thread() -> (DataThread, impl Fn() -> Client) {
         let (_, mut threads) = Shared::threads(1).unwrap();
         let (_writer, pool) = Pool::new();
-        let (suspects, _) = mpsc::channel(1);
         let (listen, relay) = (ListenConfig::on(Vec::new()), RelayConfig::default());
         let connect = ConnectConfig::default();
         let balancer =
-            Balancer::new("api", pool, &listen, connect, relay, Policy::default(), suspects);
+            Balancer::new("api", pool, &listen, connect, relay, Policy::default());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = move || {
             let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

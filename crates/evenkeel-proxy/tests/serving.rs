@@ -1,6 +1,7 @@
 //! A whole service on loopback: what clients feel when backends come and go.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use evenkeel_core::endpoint::Endpoint;
 use evenkeel_core::health::{Class, Evidence};
 use evenkeel_core::pool::{Placement, Pool, PoolWriter};
 use evenkeel_core::shutdown::{Shutdown, Tasks};
+use evenkeel_core::signs::Signs;
 use evenkeel_core::treatment::Treatment;
 use evenkeel_core::units::Span;
 use evenkeel_proxy::{
@@ -18,7 +20,6 @@ use evenkeel_proxy::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 const THREADS: usize = 2;
@@ -28,7 +29,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Service {
     address: SocketAddr,
     writer: PoolWriter,
-    suspects: mpsc::Receiver<Endpoint>,
+    signs: HashMap<SocketAddr, Arc<Signs>>,
     balancer: Arc<Balancer>,
     shutdown: Shutdown,
     tasks: Tasks,
@@ -45,17 +46,20 @@ fn limited(listen: &str, config: &ListenConfig) -> Service {
 fn configured(listen: &str, config: &ListenConfig, relay: RelayConfig) -> Service {
     let (writer, pool) = Pool::new();
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
-    let (send, suspects) = mpsc::channel(64);
-    let connect =
-        ConnectConfig { attempt_timeout: Span::from_millis(300), timeout: Span::from_secs(2) };
-    let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default(), send);
+    let connect = ConnectConfig {
+        attempt_delay: Span::from_millis(100),
+        attempt_timeout: Span::from_millis(300),
+        timeout: Span::from_secs(2),
+    };
+    let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default());
     let listen = ListenAddress::new(listen.parse().unwrap());
     let listener = Listener::bind(listen, &RelayConfig::default(), THREADS).unwrap();
     let address = listener.address();
     let plane = DataPlane::start(THREADS, &tasks, &shutdown).unwrap();
     plane.serve(listener, &balancer);
     tasks.spawn("sweeper", plane.sweep(balancer.clone()));
-    Service { address, writer, suspects, balancer, shutdown, tasks }
+    let signs = HashMap::new();
+    Service { address, writer, signs, balancer, shutdown, tasks }
 }
 
 impl Service {
@@ -67,9 +71,17 @@ impl Service {
                 evidence: Evidence { health: class.health(), class: *class },
                 treatment: *treatment,
                 leaving: false,
+                preferred: false,
+                signs: self.signs.entry(*address).or_default().clone(),
             })
             .collect();
-        self.writer.publish(&placements);
+        self.writer.publish(&placements, Instant::now());
+    }
+
+    /// Waits until the prober of a backend would look at once.
+    async fn asked_to_look(&self, backend: SocketAddr) {
+        let asked = self.signs[&backend].asked_to_look();
+        timeout(SOON, asked).await.expect("somebody asks");
     }
 
     /// The name that the backend behind a new connection says.
@@ -170,7 +182,7 @@ async fn a_backend_that_closes_before_its_first_byte_costs_no_connection() {
     for _ in 0..6 {
         assert_eq!(hello(&service).await.unwrap(), b'a');
     }
-    assert_eq!(service.suspects.recv().await.unwrap(), Endpoint::new(closing));
+    service.asked_to_look(closing).await;
     service.end().await;
 }
 
@@ -183,7 +195,7 @@ async fn a_backend_that_is_judged_dead_while_it_is_silent_costs_no_connection() 
     let mut client = TcpStream::connect(service.address).await.unwrap();
     client.write_all(&HELLO).await.unwrap();
     // Its silence is noticed, and its prober asked.
-    assert_eq!(service.suspects.recv().await.unwrap(), Endpoint::new(frozen));
+    service.asked_to_look(frozen).await;
     service.publish(&[(frozen, Class::TlsTimeout, Treatment::Reset), (alive, READY.0, READY.1)]);
     let mut answer = [0; 10];
     timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
@@ -199,7 +211,7 @@ async fn a_backend_that_is_only_suspected_loses_those_who_wait_for_its_first_byt
     service.publish(&[(frozen, READY.0, READY.1)]);
     let mut client = TcpStream::connect(service.address).await.unwrap();
     client.write_all(&HELLO).await.unwrap();
-    service.suspects.recv().await.unwrap();
+    service.asked_to_look(frozen).await;
     service.publish(&[(frozen, Class::Unavailable, Treatment::Drain), (alive, READY.0, READY.1)]);
     let mut answer = [0; 10];
     timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
@@ -245,7 +257,7 @@ async fn a_client_never_notices_that_the_first_backend_refused() {
         assert_eq!(service.who().await.unwrap(), b'a');
     }
     // Whoever refused is suspected, so that its prober looks now.
-    assert_eq!(service.suspects.recv().await.unwrap(), Endpoint::new(gone));
+    service.asked_to_look(gone).await;
     service.end().await;
 }
 

@@ -12,6 +12,7 @@
 mod check;
 mod complete;
 mod credentials;
+mod failover;
 mod mistake;
 mod read;
 mod syntax;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::{is_local, warnings};
 pub(crate) use self::credentials::{CredentialsConfig, FileCredentials, KubeconfigCredentials};
+pub(crate) use self::failover::{DrainConfig, FailoverConfig};
 use self::mistake::Mistake;
 pub(crate) use self::mistake::Mistakes;
 use self::tree::{Node, Step, Value};
@@ -198,6 +200,10 @@ pub(crate) struct ServiceConfig {
     #[serde(default)]
     #[garde(dive)]
     pub(crate) health: HealthConfig,
+    /// What is done about endpoints that fail and come back.
+    #[serde(default)]
+    #[garde(dive)]
+    pub(crate) failover: FailoverConfig,
     /// How the backend side of a connection is opened.
     #[serde(default)]
     #[garde(dive)]

@@ -25,6 +25,10 @@ pub(crate) fn describe() {
         "evenkeel_service_fails_open",
         "1 while what is not ready is served, because nothing is"
     );
+    describe_gauge!(
+        "evenkeel_service_resets_held",
+        "Backends whose connections are not reset for now, because no other is heard either"
+    );
     describe_gauge!("evenkeel_service_listening", "1 while a listener takes clients");
     describe_gauge!("evenkeel_backend_ready", "1 while a backend says it can serve");
     describe_gauge!("evenkeel_connections_active", "Open connections of a backend");
@@ -66,6 +70,12 @@ impl ServiceGauges {
             gauge!("evenkeel_connections_active", "service" => self.service.clone(), "backend" => backend)
                 .set(number(member.backend.active()));
         }
+    }
+
+    /// How many resets the brake holds back.
+    pub(crate) fn held(&self, backends: usize) {
+        gauge!("evenkeel_service_resets_held", "service" => self.service.clone())
+            .set(number(backends));
     }
 
     pub(crate) fn health_changed(&self, backend: Endpoint, to: Health) {

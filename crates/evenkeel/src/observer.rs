@@ -114,6 +114,7 @@ fn service_status(service: &Service, draining: bool) -> ServiceStatus {
         needed: tolerance.needed,
         tolerable: tolerance.tolerable,
         fails_open: view.fails_open,
+        resets_held: view.held,
         identity_verified: identity_verified(service),
         policy: service.balancer.policy().name().to_owned(),
         connections,
@@ -179,6 +180,11 @@ fn warnings(service: &Service, view: &View) -> Vec<String> {
     }
     if view.fails_open {
         warnings.push("nothing is ready: what answers is served (fail-open)".to_owned());
+    }
+    if view.held > 0 {
+        warnings.push(
+            "no other endpoint is heard, so the fault may be ours: resets are held back".to_owned(),
+        );
     }
     let asks = |class: Class| matches!(class, Class::Unauthorized | Class::Forbidden);
     if view.members.iter().any(|member| asks(member.evidence.class)) {

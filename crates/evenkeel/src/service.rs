@@ -11,6 +11,7 @@
 //!                                   watch<View> (status)                 listeners, connections
 //! ```
 
+mod pacing;
 mod reconciler;
 
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ use evenkeel_discovery::members::Members;
 use evenkeel_discovery::sighting::Sighting;
 use evenkeel_discovery::source::Source;
 use evenkeel_proxy::{Balancer, BindError, DataPlane, Listener};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ use crate::config::ServiceConfig;
 use crate::credentials::{self, CredentialsError, Follower, Identity, PodEnvironment};
 use crate::metrics::ListeningGauge;
 
-/// Reports and suspicions that may wait; more only say the same again.
+/// Reports that may wait.
 const QUEUE: usize = 64;
 
 /// What is known of a service now; for status, never for a decision.
@@ -47,6 +48,8 @@ pub(crate) struct View {
     pub(crate) membership: usize,
     /// Whether something is served that is not ready, because nothing is.
     pub(crate) fails_open: bool,
+    /// How many resets are held back, because nobody is heard.
+    pub(crate) held: usize,
 }
 
 /// What is known of one member.
@@ -132,7 +135,6 @@ impl Service {
             .map_err(|source| StartError::Credentials { service: config.name.clone(), source })?;
 
         let (writer, pool) = Pool::new();
-        let (suspects_sender, suspects) = mpsc::channel(QUEUE);
         let balancer = Balancer::new(
             &config.name,
             pool.clone(),
@@ -140,7 +142,6 @@ impl Service {
             config.connect.clone(),
             config.relay.clone(),
             config.policy.clone(),
-            suspects_sender,
         );
         let mut own = around.listeners.clone();
         own.extend(bound.iter().map(Listener::address));
@@ -157,7 +158,7 @@ impl Service {
             sources: sources.clone(),
             identity: identity.clone(),
             view: view_sender,
-            suspects,
+            balancer: balancer.clone(),
             around: around.clone(),
         });
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use evenkeel_core::backend::Backend;
+use evenkeel_core::backend::{Backend, FULL_SHARE};
 use evenkeel_core::endpoint::Endpoint;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// The settings of `leastConnections`: none yet.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, schemars::JsonSchema)]
@@ -23,11 +24,20 @@ impl LeastConnections {
         &self,
         candidates: &'a [Arc<Backend>],
         tried: &[Endpoint],
+        now: Instant,
     ) -> Option<&'a Arc<Backend>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         // `min_by_key` takes the first of equals.
-        super::from_start(candidates, turn, tried).min_by_key(|backend| backend.active())
+        super::from_start(candidates, turn, tried).min_by_key(|backend| load(backend, now))
     }
+}
+
+/// How many connections it would have, as if it could take as many as any other.
+fn load(backend: &Backend, now: Instant) -> u64 {
+    let active = u64::try_from(backend.active()).unwrap_or(u64::MAX);
+    let full = u64::from(FULL_SHARE);
+    let with_this = active.saturating_add(1).saturating_mul(full);
+    with_this.checked_div(u64::from(backend.share(now))).unwrap_or(u64::MAX)
 }
 
 impl Clone for LeastConnections {
@@ -56,7 +66,7 @@ mod tests {
             [candidates[0].take_slot(), candidates[1].take_slot(), candidates[1].take_slot()];
         let policy = LeastConnections::default();
         for _ in 0..4 {
-            let picked = policy.pick(&candidates, &[]).unwrap();
+            let picked = policy.pick(&candidates, &[], Instant::now()).unwrap();
             assert_eq!(picked.endpoint(), candidates[2].endpoint());
         }
     }

@@ -14,9 +14,29 @@ use super::poller::ConnectionId;
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    /// What times are rounded from: the first that was.
+    epoch: Option<Instant>,
 }
 
+/// Timers are rung together, this often at most: else a thousand handshakes a second, each of which
+/// leaves one behind, would wake the thread a thousand times for nothing.
+const GRAIN: Duration = Duration::from_millis(8);
+
 impl Timers {
+    /// The next time at which timers are rung.
+    fn rounded(&mut self, due: Instant) -> Instant {
+        let epoch = *self.epoch.get_or_insert(due);
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let grain = nanos(GRAIN);
+        match epoch.checked_duration_since(due) {
+            Some(before) => epoch - Duration::from_nanos(nanos(before) / grain * grain),
+            None => {
+                let after = nanos(due - epoch).div_ceil(grain).saturating_mul(grain);
+                epoch + Duration::from_nanos(after)
+            }
+        }
+    }
+
     pub(super) fn add(&mut self, due: Instant, id: ConnectionId) {
         self.heap.push(Reverse((due, id)));
     }
@@ -64,6 +84,7 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// Wants to be looked at then, or not at all. An entry is only added where none comes as early.
     pub(super) fn set(&mut self, due: Option<Instant>, id: ConnectionId, timers: &mut Timers) {
+        let due = due.map(|due| timers.rounded(due));
         self.due = due;
         if let Some(due) = due
             && self.entry.is_none_or(|entry| due < entry)
@@ -126,7 +147,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(rung, [30]);
+        let [rung] = rung.as_slice() else { panic!("{rung:?}") };
+        assert!((30..39).contains(rung), "{rung}");
         assert_eq!(timers.next(start), None);
     }
 
@@ -137,11 +159,27 @@ mod tests {
         let (mut timers, mut alarm) = (Timers::default(), Alarm::default());
         alarm.set(Some(after(50)), ID, &mut timers);
         alarm.set(Some(after(20)), ID, &mut timers);
-        assert_eq!(timers.next(start), Some(Duration::from_millis(20)));
-        let (entry, id) = timers.pop(after(20)).unwrap();
-        assert!(alarm.rings(entry, after(20), id, &mut timers));
+        let next = timers.next(start).unwrap();
+        assert!((Duration::from_millis(20)..Duration::from_millis(29)).contains(&next), "{next:?}");
+        let (entry, id) = timers.pop(after(29)).unwrap();
+        assert!(alarm.rings(entry, after(29), id, &mut timers));
         let (entry, id) = timers.pop(after(60)).unwrap();
         assert!(!alarm.rings(entry, after(60), id, &mut timers), "the old entry is of no use");
+    }
+
+    #[test]
+    fn alarms_of_the_same_moment_ring_together() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        for serial in 0..1000u32 {
+            let due = start + Duration::from_micros(u64::from(serial) * 100);
+            let id = ConnectionId { place: serial, serial };
+            Alarm::default().set(Some(due), id, &mut timers);
+        }
+        let mut times: Vec<Instant> = timers.heap.iter().map(|Reverse((due, _))| *due).collect();
+        times.sort_unstable();
+        times.dedup();
+        assert!(times.len() <= 14, "{} wake-ups within 100 ms", times.len());
     }
 
     #[test]

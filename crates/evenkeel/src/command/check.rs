@@ -1,10 +1,16 @@
 //! `evenkeel check`: whether a config is valid, without binding anything or asking anybody.
 
 use std::io::Write;
+use std::time::Duration;
+
+use evenkeel_core::units::Span;
+use evenkeel_health::{Failure, WorstCase};
+use evenkeel_proxy::OWED;
 
 use crate::args::CheckArgs;
-use crate::config::{Config, warnings};
+use crate::config::{Config, ServiceConfig, warnings};
 use crate::exit::Exit;
+use crate::table::Table;
 
 pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     let (config, file) = Config::load(&args.config)?;
@@ -19,5 +25,47 @@ pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Exit
         more => format!(", {more} warnings"),
     };
     writeln!(out, "{}: valid{count} (services: {})", file.file, services.join(", "))?;
+    for service in &config.services {
+        writeln!(out, "\n{}", worst_cases(service))?;
+    }
     Ok(if args.strict && !warnings.is_empty() { Exit::ConfigWarnings } else { Exit::Done })
+}
+
+/// How long it takes at most until a failure of an endpoint is dealt with.
+fn worst_cases(service: &ServiceConfig) -> String {
+    let health = &service.health;
+    let mut table = Table::new(&["failure of an endpoint", "avoided within", "reset within"]);
+    for failure in Failure::ALL {
+        let what = match failure {
+            Failure::Refused => "refused: its process is gone",
+            Failure::Silent => "silent: its host is gone",
+            Failure::Hung => "hung: its process does nothing",
+        };
+        table.row(row(what, WorstCase::without_traffic(health, failure)));
+        if failure != Failure::Refused {
+            let what = format!("{}, while clients wait for it", failure.as_str());
+            table.row(row(&what, WorstCase::with_traffic(health, failure, OWED)));
+        }
+    }
+    format!(
+        "service `{}`, at worst (no new connection fails meanwhile while another is well; resets wait \
+         up to {} where no other is heard):\n{table}",
+        service.name, service.failover.brake
+    )
+}
+
+fn row(what: &str, worst: Option<WorstCase>) -> Vec<String> {
+    let [avoid, reset] = match worst {
+        Some(WorstCase { avoid, reset: Some(reset) }) => [in_words(avoid), in_words(reset)],
+        Some(WorstCase { avoid, reset: None }) => {
+            [in_words(avoid), "never: its kernel has told the clients".to_owned()]
+        }
+        None => ["never noticed".to_owned(), "never: a connect proves no process".to_owned()],
+    };
+    vec![what.to_owned(), avoid, reset]
+}
+
+fn in_words(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Span::from_millis(millis).to_string()
 }

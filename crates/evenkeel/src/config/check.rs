@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use evenkeel_core::endpoint::Endpoint;
 use evenkeel_discovery::source::Source;
 use evenkeel_health::probe::Probe;
+use evenkeel_health::{Failure, WorstCase};
 use evenkeel_proxy::{ListenAddress, ListenConfig};
 
 use super::credentials::CredentialsConfig;
@@ -162,6 +164,15 @@ fn connect(
     note: &mut impl FnMut(&[Step], String),
 ) {
     let connect = &service.connect;
+    if connect.attempt_delay > connect.attempt_timeout {
+        note(
+            &at(&[key("connect"), key("attemptDelay")]),
+            format!(
+                "attemptDelay ({}) is longer than attemptTimeout ({}), after which an attempt is given up",
+                connect.attempt_delay, connect.attempt_timeout
+            ),
+        );
+    }
     if connect.attempt_timeout > connect.timeout {
         note(
             &at(&[key("connect"), key("attemptTimeout")]),
@@ -245,8 +256,39 @@ pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
             warnings.push(Warning(format!("service `{name}`: one endpoint tolerates no failure")));
         }
         limits_of_one_client(name, &service.listen, &mut warnings);
+        worst_cases(service, &mut warnings);
     }
     warnings
+}
+
+/// Kubernetes marks a node NotReady when its kubelet has not been heard for so long
+/// (`--node-monitor-grace-period`): a kubelet that hangs on a dead endpoint must be told before.
+const NODE_GRACE: Duration = Duration::from_secs(50);
+
+/// Failures that are dealt with later than those who wait for it bear.
+fn worst_cases(service: &ServiceConfig, warnings: &mut Vec<Warning>) {
+    let name = &service.name;
+    let delay = service.failover.shutdown_delay;
+    let interval = service.health.interval;
+    if let Some(delay) = delay.filter(|delay| *delay <= interval) {
+        warnings.push(Warning(format!(
+            "service `{name}`: an end that is announced for {delay} (failover.shutdownDelay) may be noticed only after it, since endpoints are probed every {interval} (health.interval)"
+        )));
+    }
+    if !matches!(service.health.probe, Probe::KubeApiserver(_)) {
+        return;
+    }
+    for failure in Failure::ALL {
+        let worst = WorstCase::without_traffic(&service.health, failure);
+        if let Some(reset) = worst.and_then(|worst| worst.reset).filter(|at| *at >= NODE_GRACE) {
+            warnings.push(Warning(format!(
+                "service `{name}`: connections to an endpoint that is {} are reset after up to {} s, and Kubernetes gives up a node whose kubelet has hung for {} s",
+                failure.as_str(),
+                reset.as_secs(),
+                NODE_GRACE.as_secs()
+            )));
+        }
+    }
 }
 
 /// A limit of one client that is above the limit of all together, which is always met first.

@@ -6,20 +6,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use evenkeel_core::decision::{Case, Decider};
 use evenkeel_core::endpoint::{Endpoint, EndpointSet, Provenance};
-use evenkeel_core::health::{Evidence, Health, Outcome};
+use evenkeel_core::health::{Class, Evidence, Health, Outcome};
 use evenkeel_core::pool::{Placement, PoolWriter};
+use evenkeel_core::signs::Signs;
 use evenkeel_core::treatment::{self, Treatment};
 use evenkeel_discovery::access::resolve_server;
 use evenkeel_discovery::members::Members;
 use evenkeel_discovery::merge::merge;
 use evenkeel_discovery::sighting::Sighting;
 use evenkeel_discovery::source::Source;
-use evenkeel_health::{HealthReport, ProbeNow, Prober};
+use evenkeel_health::{HealthReport, Prober};
+use evenkeel_proxy::Balancer;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::pacing::Pacing;
 use super::{MemberView, QUEUE, SourceHandle, Surroundings, View};
 use crate::config::{ServiceConfig, is_local};
 use crate::credentials::Identity;
@@ -33,11 +37,32 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Member {
     evidence: Evidence,
+    /// Since when its health is that.
     since: Instant,
+    /// Since when its class is that.
+    class_since: Instant,
+    /// When the silence began that makes it a suspect or dead.
+    silent_since: Option<Instant>,
+    /// When a probe last proved that it is alive.
+    alive_at: Option<Instant>,
     last: Option<(Outcome, Instant)>,
-    leaving: bool,
-    probe_now: ProbeNow,
+    leaving_since: Option<Instant>,
+    signs: Arc<Signs>,
     stop: CancellationToken,
+}
+
+impl Member {
+    /// What a decision about it rests on.
+    fn case(&self) -> Case {
+        let testimony = self.signs.testimony();
+        Case {
+            evidence: self.evidence,
+            since: self.class_since,
+            silent_since: self.silent_since,
+            alive_at: self.alive_at.max(testimony.heard_at),
+            leaving_since: self.leaving_since,
+        }
+    }
 }
 
 /// The one task that decides for a service, and the owner of its pool.
@@ -55,10 +80,16 @@ pub(super) struct Reconciler {
     members: BTreeMap<Endpoint, Member>,
     membership: Membership,
     fails_open: bool,
+    decider: Decider,
+    /// How many resets the brake holds back.
+    held: usize,
+    /// When to decide again, if nothing changes before.
+    decide_at: Option<Instant>,
+    pacing: Pacing,
+    balancer: Arc<Balancer>,
     view: watch::Sender<View>,
     gauges: ServiceGauges,
     reports: (mpsc::Sender<HealthReport>, mpsc::Receiver<HealthReport>),
-    suspects: mpsc::Receiver<Endpoint>,
     around: Surroundings,
     random: fastrand::Rng,
 }
@@ -75,7 +106,7 @@ pub(super) struct Parts {
     pub(super) sources: Vec<SourceHandle>,
     pub(super) identity: Identity,
     pub(super) view: watch::Sender<View>,
-    pub(super) suspects: mpsc::Receiver<Endpoint>,
+    pub(super) balancer: Arc<Balancer>,
     pub(super) around: Surroundings,
 }
 
@@ -92,13 +123,19 @@ impl Reconciler {
             sources,
             identity,
             view,
-            suspects,
+            balancer,
             around,
         } = parts;
+        let failover = &config.failover;
         let mut reconciler = Self {
             gauges: ServiceGauges::new(&config.name),
+            decider: Decider::new(failover.brake.into(), failover.drain.caps()),
+            held: 0,
+            decide_at: None,
+            pacing: Pacing::new(failover.reset_rate),
+            balancer,
+            writer: writer.with_slow_start(failover.slow_start.into()),
             config,
-            writer,
             own,
             api_members,
             askable,
@@ -110,7 +147,6 @@ impl Reconciler {
             fails_open: false,
             view,
             reports: mpsc::channel(QUEUE),
-            suspects,
             around,
             random: fastrand::Rng::new(),
         };
@@ -135,11 +171,7 @@ impl Reconciler {
             tokio::select! {
                 () = abort.cancelled() => return,
                 Some(report) = self.reports.1.recv() => self.believe(report),
-                Some(endpoint) = self.suspects.recv() => {
-                    if let Some(member) = self.members.get(&endpoint) {
-                        member.probe_now.now();
-                    }
-                }
+                () = at(self.decide_at) => self.decide(),
                 Some(()) = changed.recv() => self.discover(),
                 _ = housekeeping.tick() => {
                     self.forget_the_gone();
@@ -203,7 +235,7 @@ impl Reconciler {
         self.membership.note(&endpoints, now);
         for endpoint in endpoints.iter() {
             if let Some(member) = self.members.get_mut(&endpoint) {
-                if std::mem::take(&mut member.leaving) {
+                if member.leaving_since.take().is_some() {
                     self.note(endpoint, "is back in the membership".to_owned());
                 }
             } else {
@@ -217,9 +249,11 @@ impl Reconciler {
         let left: Vec<Endpoint> = self
             .members
             .iter_mut()
-            .filter(|(endpoint, member)| !endpoints.contains(**endpoint) && !member.leaving)
+            .filter(|(endpoint, member)| {
+                !endpoints.contains(**endpoint) && member.leaving_since.is_none()
+            })
             .map(|(endpoint, member)| {
-                member.leaving = true;
+                member.leaving_since = Some(now);
                 *endpoint
             })
             .collect();
@@ -232,16 +266,28 @@ impl Reconciler {
 
     fn start_member(&mut self, endpoint: Endpoint, now: Instant) -> Member {
         let stop = self.around.shutdown.abort.child_token();
-        let (prober, probe_now) = Prober::new(
+        let signs: Arc<Signs> = Arc::default();
+        let prober = Prober::new(
             &self.config.name,
             endpoint,
             self.config.health.clone(),
             self.identity.trust.clone(),
             self.reports.0.clone(),
+            signs.clone(),
             self.random.u64(..),
         );
         self.around.tasks.spawn("prober", prober.run(stop.clone()));
-        Member { evidence: Evidence::NONE, since: now, last: None, leaving: false, probe_now, stop }
+        Member {
+            evidence: Evidence::NONE,
+            since: now,
+            class_since: now,
+            silent_since: None,
+            alive_at: None,
+            last: None,
+            leaving_since: None,
+            signs,
+            stop,
+        }
     }
 
     /// Takes in what a probe saw.
@@ -249,12 +295,32 @@ impl Reconciler {
         let Some(member) = self.members.get_mut(&report.endpoint) else { return };
         let before = std::mem::replace(&mut member.evidence, report.evidence);
         let detail = report.outcome.detail.clone();
+        let took = report.outcome.took;
         member.last = Some((report.outcome, report.at));
+        let fell_silent = member.silent_since.is_none() && report.silent_since.is_some();
+        member.silent_since = report.silent_since;
+        member.alive_at = report.alive_at;
         if before.health != report.evidence.health {
             member.since = report.at;
         }
+        if before.class != report.evidence.class {
+            member.class_since = report.at;
+        }
+        if fell_silent {
+            self.call_the_roll(report.endpoint);
+        }
+        if report.evidence.health == Health::Ready
+            && let Some(pace) = self.pacing.answered(took)
+        {
+            self.balancer.set_pace(pace);
+        }
         if before == report.evidence {
-            self.show();
+            if self.held > 0 {
+                // It may be the witness that the brake waits for.
+                self.decide();
+            } else {
+                self.show();
+            }
             return;
         }
         let Evidence { health, class } = report.evidence;
@@ -275,52 +341,119 @@ impl Reconciler {
         self.decide();
     }
 
+    /// Asks all others how they are, so that it is known whether the fault is ours by the time that
+    /// one of them is dead.
+    fn call_the_roll(&self, silent: Endpoint) {
+        for (endpoint, member) in &self.members {
+            if *endpoint != silent && member.silent_since.is_none() {
+                member.signs.look();
+            }
+        }
+    }
+
     /// Decides what is done about every member, and does it.
     fn decide(&mut self) {
-        let staying: Vec<Endpoint> =
-            self.members.iter().filter(|(_, m)| !m.leaving).map(|(e, _)| *e).collect();
-        let evidence: Vec<Evidence> =
-            staying.iter().filter_map(|e| self.members.get(e)).map(|m| m.evidence).collect();
-        let decided: BTreeMap<Endpoint, Treatment> =
-            staying.into_iter().zip(treatment::decide(&evidence)).collect();
+        let now = Instant::now();
+        let cases: Vec<Case> = self.members.values().map(Member::case).collect();
+        let decision = self.decider.decide(&cases, now);
+        self.decide_at = decision.until;
         let placements: Vec<Placement> = self
             .members
             .iter()
-            .map(|(endpoint, member)| Placement {
+            .zip(decision.treatments)
+            .map(|((endpoint, member), treatment)| Placement {
                 endpoint: *endpoint,
                 evidence: member.evidence,
-                treatment: decided
-                    .get(endpoint)
-                    .copied()
-                    .unwrap_or_else(|| treatment::of_leaving(member.evidence)),
-                leaving: member.leaving,
+                treatment,
+                leaving: member.leaving_since.is_some(),
+                preferred: false,
+                signs: member.signs.clone(),
             })
             .collect();
-        self.writer.publish(&placements);
+        self.tell_of_treatments(&placements);
+        self.writer.publish(&placements, now);
+        self.tell_of_the_brake(decision.held);
+        self.tell_of_fail_open();
+        self.order_api_members();
+        self.show();
+    }
 
+    /// Tells of connections that are about to be reset, before they are.
+    fn tell_of_treatments(&mut self, placements: &[Placement]) {
+        let before = self.writer.snapshot();
+        for placement in placements {
+            let known = before.members().iter().find(|m| m.backend.endpoint() == placement.endpoint);
+            let was = known.map(|member| member.treatment);
+            let open = known.map_or(0, |member| member.backend.active());
+            if placement.treatment != Treatment::Reset || was == Some(Treatment::Reset) {
+                continue;
+            }
+            self.pacing.resets_begin();
+            if open > 0 {
+                let why = placement.evidence.class.meaning();
+                self.note(placement.endpoint, format!("its {open} connections are reset: {why}"));
+            }
+        }
+    }
+
+    /// One loud event when the brake takes hold, and one when it lets go.
+    fn tell_of_the_brake(&mut self, held: usize) {
+        let before = std::mem::replace(&mut self.held, held);
+        self.gauges.held(held);
+        let service = &self.config.name;
+        let what = if held > 0 && before == 0 {
+            let brake = self.config.failover.brake;
+            let what = format!(
+                "no other endpoint is heard, so the fault may be ours (the uplink, a paused \
+                 machine, a wrong CA): nothing is reset for up to {brake}"
+            );
+            tracing::warn!(service, held, "{what}");
+            what
+        } else if held == 0 && before > 0 {
+            tracing::info!(service, "the brake on resets is off");
+            "the brake on resets is off".to_owned()
+        } else {
+            return;
+        };
+        self.around.timeline.push(SystemTime::now(), service, None, what);
+    }
+
+    fn tell_of_fail_open(&mut self) {
+        let evidence: Vec<Evidence> = self
+            .members
+            .values()
+            .filter(|member| member.leaving_since.is_none())
+            .map(|member| member.evidence)
+            .collect();
         // Before the first outcome nothing is known, which is no reason to raise an alarm.
         let known = evidence.iter().any(|e| e.health != Health::Unknown);
         let fails_open = known && treatment::fails_open(&evidence);
-        if fails_open != self.fails_open {
-            self.fails_open = fails_open;
-            let service = &self.config.name;
-            let what = if fails_open {
-                tracing::warn!(service, "nothing is ready: serving what answers (fail-open)");
-                "nothing is ready: serving what answers (fail-open)"
-            } else {
-                tracing::info!(service, "fail-open ended");
-                "fail-open ended"
-            };
-            self.around.timeline.push(SystemTime::now(), service, None, what.to_owned());
+        if fails_open == self.fails_open {
+            return;
         }
-        self.order_api_members();
-        self.show();
+        self.fails_open = fails_open;
+        let service = &self.config.name;
+        let what = if fails_open {
+            let what = match one_reason(&evidence) {
+                Some(class) => format!(
+                    "nothing is ready, all for one reason ({}): serving what answers (fail-open)",
+                    class.meaning()
+                ),
+                None => "nothing is ready: serving what answers (fail-open)".to_owned(),
+            };
+            tracing::warn!(service, "{what}");
+            what
+        } else {
+            tracing::info!(service, "fail-open ended");
+            "fail-open ended".to_owned()
+        };
+        self.around.timeline.push(SystemTime::now(), service, None, what);
     }
 
     /// The API is asked through whoever is ready first.
     fn order_api_members(&self) {
         let mut members: Vec<(&Endpoint, &Member)> =
-            self.members.iter().filter(|(_, member)| !member.leaving).collect();
+            self.members.iter().filter(|(_, member)| member.leaving_since.is_none()).collect();
         if members.is_empty() {
             return;
         }
@@ -340,7 +473,9 @@ impl Reconciler {
         let gone: Vec<Endpoint> = self
             .members
             .iter()
-            .filter(|(endpoint, member)| member.leaving && self.writer.active(**endpoint) == 0)
+            .filter(|(endpoint, member)| {
+                member.leaving_since.is_some() && self.writer.active(**endpoint) == 0
+            })
             .map(|(endpoint, _)| *endpoint)
             .collect();
         for endpoint in &gone {
@@ -372,12 +507,12 @@ impl Reconciler {
                     treatment: placed.treatment,
                     since: member.since,
                     last: member.last.clone(),
-                    leaving: member.leaving,
+                    leaving: member.leaving_since.is_some(),
                 })
             })
             .collect();
         let membership = self.membership.count(now).max(configured);
-        let view = View { members, membership, fails_open: self.fails_open };
+        let view = View { members, membership, fails_open: self.fails_open, held: self.held };
         self.gauges.show(&view, &pool, self.config.quorum);
         self.view.send_replace(view);
     }
@@ -390,6 +525,20 @@ impl Reconciler {
             Some(endpoint.to_string()),
             what,
         );
+    }
+}
+
+/// The class that all have in common, where there are several.
+fn one_reason(evidence: &[Evidence]) -> Option<Class> {
+    let (first, rest) = evidence.split_first()?;
+    (!rest.is_empty() && rest.iter().all(|e| e.class == first.class)).then_some(first.class)
+}
+
+/// Waits until a moment; for ever without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

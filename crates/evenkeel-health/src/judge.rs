@@ -1,0 +1,404 @@
+//! An endpoint on trial: when to look at it, and what to believe. Pure: `now` and what was seen are
+//! arguments, so that a simulation drives the very code that a prober does.
+//!
+//! ```text
+//! look ──> silent for `patience` ──> suspect, and a second look beside the first
+//!                                      │
+//!    traffic says the same             ├─ both silent for QUICK, nothing heard ──> dead
+//!    no traffic, or none that says so  └─ `fall` looks run out, nothing heard ───> dead
+//! ```
+//!
+//! Silence alone is slow to tell from a lost packet or a busy process. Two witnesses are not: a look
+//! that nobody answers, and clients who are owed an answer on connections that have all fallen
+//! silent. So traffic makes it look at once, and then believe it sooner; and a byte from the endpoint
+//! proves that it lives, whatever the looks say.
+
+use std::time::Duration;
+
+use evenkeel_core::health::{Class, Evidence, Health};
+use evenkeel_core::signs::Testimony;
+use tokio::time::Instant;
+
+use crate::config::HealthConfig;
+use crate::tracker::Tracker;
+
+/// The least time from the end of one look to the start of the next: a storm of failed connects,
+/// each of which asks for one, must not become a storm of probes.
+pub const LEAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks that may be in flight at once.
+const MOST_LOOKS: usize = 3;
+
+/// A connect without an answer for so long is suspicious, where they took much less before: the
+/// kernel answers it, however busy its processes are.
+pub const CONNECT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A handshake without an answer for so long is suspicious, where they took much less before.
+pub const TLS_PATIENCE: Duration = Duration::from_millis(150);
+
+/// Where nothing is known yet of how long they take.
+pub const FIRST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How much slower than the slowest of the last ones is suspicious.
+const SLOWER: u32 = 3;
+
+/// Two looks silent for so long are enough where the kernel of the endpoint acknowledges nothing of
+/// what clients send it either. It would within 40 ms (`TCP_DELACK_MIN`), 200 ms at most.
+pub const QUICK_CONNECT: Duration = Duration::from_millis(200);
+
+/// Two looks silent for so long are enough where it owes clients answers and is silent on all of
+/// their connections.
+pub const QUICK_TLS: Duration = Duration::from_millis(500);
+
+/// How often silent looks are seen to. Whoever is this late has been held up himself, and what he
+/// did not hear meanwhile proves nothing.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Later than this is held up.
+const HELD_UP: Duration = Duration::from_millis(50);
+
+/// How far a look has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its connect is not answered.
+    Connecting,
+    /// Its TLS handshake is not answered.
+    Shaking,
+    /// It was answered, and the rest says how the endpoint is, not whether it lives.
+    Open,
+}
+
+impl Stage {
+    /// What it is if nothing more comes.
+    fn silence(self) -> Option<Class> {
+        match self {
+            Self::Connecting => Some(Class::ConnectTimeout),
+            Self::Shaking => Some(Class::TlsTimeout),
+            Self::Open => None,
+        }
+    }
+}
+
+/// A look in flight.
+#[derive(Clone, Debug)]
+struct Look {
+    number: u64,
+    began: Instant,
+    stage: Stage,
+    /// When the stage began, as far as was seen.
+    stage_began: Instant,
+    /// We were held up meanwhile: its silence proves nothing.
+    shaken: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Begin a look of this number.
+    pub begin: Option<u64>,
+    /// What is believed has changed by looks that are still in flight.
+    pub changed: bool,
+    /// Step again then, if nothing happens before.
+    pub wake: Instant,
+}
+
+/// What is believed of one endpoint, and the looks in flight.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    tracker: Tracker,
+    interval: Duration,
+    connect_timeout: Duration,
+    tls_timeout: Duration,
+    looks: Vec<Look>,
+    begun: u64,
+    /// When the next look is due by the interval.
+    next: Option<Instant>,
+    /// Before then none begins.
+    earliest: Option<Instant>,
+    asked: bool,
+    /// When it said it wanted to be woken.
+    wake: Option<Instant>,
+    connects: Slowest,
+    handshakes: Slowest,
+    /// When the silence began that made it a suspect or dead.
+    silent_since: Option<Instant>,
+    /// When it last proved to be alive.
+    alive_at: Option<Instant>,
+}
+
+impl Judge {
+    /// Nothing is known yet.
+    pub fn new(config: &HealthConfig) -> Self {
+        Self {
+            tracker: Tracker::new(config.rise, config.fall),
+            interval: config.interval.into(),
+            connect_timeout: config.connect_timeout.into(),
+            tls_timeout: config.tls_timeout.into(),
+            looks: Vec::new(),
+            begun: 0,
+            next: None,
+            earliest: None,
+            asked: false,
+            wake: None,
+            connects: Slowest::default(),
+            handshakes: Slowest::default(),
+            silent_since: None,
+            alive_at: None,
+        }
+    }
+
+    /// What is believed now.
+    pub fn evidence(&self) -> Evidence {
+        self.tracker.evidence()
+    }
+
+    /// When the silence began that made it a suspect or dead.
+    pub fn silent_since(&self) -> Option<Instant> {
+        self.silent_since
+    }
+
+    /// When a look last proved that it is alive.
+    pub fn alive_at(&self) -> Option<Instant> {
+        self.alive_at
+    }
+
+    /// How many looks have begun.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Somebody wants it looked at now.
+    pub fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// A look has come that far.
+    pub fn progressed(&mut self, number: u64, stage: Stage, now: Instant) {
+        if let Some(look) = self.looks.iter_mut().find(|look| look.number == number)
+            && look.stage != stage
+        {
+            look.stage = stage;
+            look.stage_began = now;
+        }
+    }
+
+    /// How long a connect and, where there was one, a handshake have taken.
+    pub fn opened(&mut self, connect: Duration, handshake: Option<Duration>) {
+        self.connects.add(connect);
+        if let Some(handshake) = handshake {
+            self.handshakes.add(handshake);
+        }
+    }
+
+    /// A look has ended; `true` if what is believed is another afterwards.
+    pub fn ended(
+        &mut self,
+        number: u64,
+        class: Class,
+        now: Instant,
+        testimony: &Testimony,
+    ) -> bool {
+        let Some(place) = self.looks.iter().position(|look| look.number == number) else {
+            return false;
+        };
+        let look = self.looks.remove(place);
+        self.earliest = Some(now + LEAST_PAUSE);
+        let before = self.evidence();
+        match class.health() {
+            Health::Dead if look.shaken => self.asked = true,
+            Health::Dead if testimony.heard_since(look.began) => {
+                self.silent_from(look.began);
+                self.tracker.suspect(class);
+            }
+            Health::Dead => {
+                self.silent_from(look.began);
+                self.tracker.record(class);
+            }
+            Health::Unknown | Health::Ready | Health::Unready | Health::Foreign => {
+                self.tracker.record(class);
+                if class != Class::ProbeFault {
+                    self.alive_at = Some(now);
+                    self.silent_since = None;
+                }
+            }
+        }
+        self.evidence() != before
+    }
+
+    /// Sees to what depends on time. Whoever is told to begin a look steps again at once.
+    pub fn step(&mut self, now: Instant, testimony: &Testimony) -> Step {
+        let before = self.evidence();
+        self.mind_the_gap(now);
+        self.weigh_silence(now, testimony);
+        let changed = self.evidence() != before;
+        let begin = self.wants_look(now).then(|| self.begin(now));
+        let wake = if begin.is_some() { now } else { self.next_wake(now) };
+        self.wake = Some(wake);
+        Step { begin, changed, wake }
+    }
+
+    /// If it is woken late it was held up: a paused machine, or no CPU for it.
+    fn mind_the_gap(&mut self, now: Instant) {
+        if self.wake.is_some_and(|wake| now > wake + HELD_UP) {
+            for look in self.looks.iter_mut().filter(|look| look.stage != Stage::Open) {
+                look.shaken = true;
+                self.asked = true;
+            }
+        }
+    }
+
+    fn weigh_silence(&mut self, now: Instant, testimony: &Testimony) {
+        let silent = self.silent_looks();
+        let Some((first, class)) = silent.first().copied() else { return };
+        if now < first.stage_began + self.patience(first.stage) {
+            return;
+        }
+        let began = first.began;
+        let count = silent.len();
+        let quick = silent.iter().all(|(look, _)| {
+            now >= look.stage_began + quick(look.stage, now, testimony)
+                && !testimony.heard_since(look.began)
+        });
+        let owes = testimony.silent_since;
+        let heard = testimony.heard_since(began);
+        self.silent_from(owes.map_or(began, |since| since.min(began)));
+        if count >= 2 && quick && owes.is_some() && !heard {
+            self.tracker.die(class);
+        } else {
+            self.tracker.suspect(class);
+        }
+    }
+
+    /// The looks of which nothing was heard yet and whose silence counts, oldest first.
+    fn silent_looks(&self) -> Vec<(&Look, Class)> {
+        let silent = |look| -> Option<(&Look, Class)> {
+            let look: &Look = look;
+            (!look.shaken).then_some(look).zip(look.stage.silence())
+        };
+        self.looks.iter().filter_map(silent).collect()
+    }
+
+    fn silent_from(&mut self, moment: Instant) {
+        self.silent_since = Some(self.silent_since.map_or(moment, |since| since.min(moment)));
+    }
+
+    fn wants_look(&self, now: Instant) -> bool {
+        if self.earliest.is_some_and(|earliest| now < earliest) {
+            return false;
+        }
+        let Some(youngest) = self.looks.last() else {
+            let due = self.next.is_none_or(|next| now >= next);
+            return due || self.asked || self.tracker.is_suspect();
+        };
+        if self.looks.len() >= MOST_LOOKS || now < youngest.began + LEAST_PAUSE {
+            return false;
+        }
+        let silent = self.silent_looks();
+        match silent.as_slice() {
+            // All that are in flight prove that it lived when they began; it is asked for now.
+            [] => self.asked,
+            // The second look, if it takes one more.
+            [(look, _)] => {
+                self.wants_second() && now >= look.stage_began + self.patience(look.stage)
+            }
+            [..] => false,
+        }
+    }
+
+    /// Whether one silent look is not enough: it never is at first, since traffic may let two count
+    /// long before they run out.
+    fn wants_second(&self) -> bool {
+        match self.tracker.until_dead() {
+            0 => false,
+            1 => !self.tracker.is_suspect(),
+            _ => true,
+        }
+    }
+
+    fn begin(&mut self, now: Instant) -> u64 {
+        self.begun += 1;
+        self.asked = false;
+        if self.looks.is_empty() {
+            self.next = Some(now + self.interval);
+        }
+        self.looks.push(Look {
+            number: self.begun,
+            began: now,
+            stage: Stage::Connecting,
+            stage_began: now,
+            shaken: false,
+        });
+        self.begun
+    }
+
+    /// Sets the pause until the next look by the interval: up to a tenth shorter, so that many
+    /// balancers do not beat in step. `chance` is from 0 to 1.
+    pub fn shorten(&mut self, now: Instant, chance: f64) {
+        self.next = Some(now + self.interval.mul_f64(1.0 - 0.1 * chance));
+    }
+
+    fn next_wake(&self, now: Instant) -> Instant {
+        let earliest = self.earliest.unwrap_or(now);
+        if self.looks.is_empty() {
+            let next = if self.asked || self.tracker.is_suspect() { None } else { self.next };
+            return next.map_or(earliest, |next| next.max(earliest)).max(now);
+        }
+        let silent = self.silent_looks();
+        // While nothing is silent, the end of a look is what wakes it.
+        if silent.is_empty() && !self.asked {
+            return now + self.interval;
+        }
+        let due = silent.iter().flat_map(|(look, _)| {
+            [self.patience(look.stage), QUICK_CONNECT, QUICK_TLS].map(|wait| look.stage_began + wait)
+        });
+        due.filter(|due| *due > now).chain([now + TICK]).min().unwrap_or(now + TICK)
+    }
+
+    /// How long a stage may be silent before that is suspicious.
+    fn patience(&self, stage: Stage) -> Duration {
+        let (slowest, least, most) = match stage {
+            Stage::Connecting => (self.connects.slowest(), CONNECT_PATIENCE, self.connect_timeout),
+            Stage::Shaking | Stage::Open => {
+                (self.handshakes.slowest(), TLS_PATIENCE, self.tls_timeout)
+            }
+        };
+        let patience = slowest.map_or(FIRST_PATIENCE, |slowest| (slowest * SLOWER).max(least));
+        patience.min(most)
+    }
+}
+
+/// How long a silent look must last to count as one of two that are enough.
+fn quick(stage: Stage, now: Instant, testimony: &Testimony) -> Duration {
+    let unacknowledged = testimony.unacknowledged_since;
+    match stage {
+        Stage::Connecting if unacknowledged.is_some_and(|at| now >= at + QUICK_CONNECT) => {
+            QUICK_CONNECT
+        }
+        // It acknowledges and accepts nobody: as good as one that accepts and says nothing.
+        Stage::Connecting | Stage::Shaking | Stage::Open => QUICK_TLS,
+    }
+}
+
+/// The slowest of the last few.
+#[derive(Clone, Debug, Default)]
+struct Slowest {
+    last: [Duration; 8],
+    count: usize,
+}
+
+impl Slowest {
+    fn add(&mut self, took: Duration) {
+        let place = self.count % self.last.len();
+        if let Some(slot) = self.last.get_mut(place) {
+            *slot = took;
+        }
+        self.count = self.count.wrapping_add(1);
+    }
+
+    fn slowest(&self) -> Option<Duration> {
+        if self.count == 0 { None } else { self.last.iter().max().copied() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! How long it takes at most until an endpoint that fails is avoided and its connections are reset.
+//! Computed from what the [`Judge`](crate::Judge) does, with the numbers that it uses.
+
+use std::time::Duration;
+
+use crate::config::HealthConfig;
+use crate::judge::{
+    CONNECT_PATIENCE, FIRST_PATIENCE, LEAST_PAUSE, QUICK_CONNECT, QUICK_TLS, TICK, TLS_PATIENCE,
+};
+use crate::probe::Probe;
+
+/// How an endpoint fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its process has gone: the kernel refuses connects and has reset what was open.
+    Refused,
+    /// Its host has gone, and nobody says so.
+    Silent,
+    /// Its process accepts, by its kernel, and does nothing.
+    Hung,
+}
+
+impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Refused, Self::Silent, Self::Hung];
+
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Silent => "silent",
+            Self::Hung => "hung",
+        }
+    }
+}
+
+/// The longest time from a failure on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorstCase {
+    /// Until it gets no new connection. Clients do not feel it: who is given it meanwhile is given
+    /// another.
+    pub avoid: Duration,
+    /// Until its open connections are reset; `None` if that is not ours to do.
+    pub reset: Option<Duration>,
+}
+
+impl WorstCase {
+    /// With nothing but probes: no client says anything. `None` where such a probe cannot notice
+    /// the failure: a connect says nothing about a process.
+    pub fn without_traffic(config: &HealthConfig, failure: Failure) -> Option<Self> {
+        let interval = config.interval.duration();
+        match failure {
+            Failure::Refused => Some(Self { avoid: interval, reset: None }),
+            Failure::Silent => {
+                let connect = config.connect_timeout.duration();
+                let patience = FIRST_PATIENCE.min(connect);
+                // It fails just after a look.
+                Some(Self {
+                    avoid: interval + patience,
+                    reset: Some(interval + in_a_row(config.fall, patience, connect)),
+                })
+            }
+            Failure::Hung if matches!(config.probe, Probe::Tcp(_)) => None,
+            Failure::Hung => {
+                let handshake = config.tls_timeout.duration();
+                let patience = FIRST_PATIENCE.min(handshake);
+                let between = Self {
+                    avoid: interval + patience,
+                    reset: Some(interval + in_a_row(config.fall, patience, handshake)),
+                };
+                // It fails just before it would have answered: only a handshake beside tells.
+                let beside = interval.min(handshake) + handshake;
+                let rest = in_a_row(config.fall.saturating_sub(1), patience, handshake);
+                let within = Self { avoid: beside, reset: Some(beside + LEAST_PAUSE + rest) };
+                Some(Self {
+                    avoid: between.avoid.max(within.avoid),
+                    reset: between.reset.max(within.reset),
+                })
+            }
+        }
+    }
+
+    /// Where clients are owed an answer, `owed` after which it is looked at, and where the last
+    /// probes took much less than the patience with them.
+    pub fn with_traffic(config: &HealthConfig, failure: Failure, owed: Duration) -> Option<Self> {
+        let slow = Self::without_traffic(config, failure)?;
+        let quick = |patience: Duration, timeout: Duration, quick: Duration| {
+            let patience = patience.min(timeout);
+            // The second look begins at a tick, and so ends.
+            let reset = owed + patience + TICK + quick.min(timeout) + TICK;
+            Self {
+                avoid: slow.avoid.min(owed + patience + TICK),
+                reset: slow.reset.map(|slow| slow.min(reset)),
+            }
+        };
+        Some(match failure {
+            Failure::Refused => Self { avoid: Duration::ZERO, reset: None },
+            Failure::Silent => {
+                quick(CONNECT_PATIENCE, config.connect_timeout.duration(), QUICK_CONNECT)
+            }
+            Failure::Hung => quick(TLS_PATIENCE, config.tls_timeout.duration(), QUICK_TLS),
+        })
+    }
+}
+
+/// How long so many silent looks take. Two are in flight at once: the second begins when the first
+/// is suspicious, and each further one when one has ended.
+fn in_a_row(looks: u32, patience: Duration, timeout: Duration) -> Duration {
+    let (mut before_last, mut last) = (Duration::ZERO, timeout);
+    for look in 2..=looks.max(1) {
+        let begins = if look == 2 {
+            patience
+        } else {
+            let after_last_began = last.saturating_sub(timeout) + patience;
+            (before_last + LEAST_PAUSE).max(after_last_began)
+        };
+        before_last = last;
+        last = begins + timeout;
+    }
+    last + TICK
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::units::Span;
+
+    use super::*;
+    use crate::probe::KubeApiserverProbe;
+
+    fn kube() -> HealthConfig {
+        let probe = Probe::KubeApiserver(KubeApiserverProbe::default());
+        HealthConfig { probe, ..HealthConfig::default() }
+    }
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn the_defaults_are_well_within_what_clients_bear() {
+        let of = |failure| WorstCase::without_traffic(&kube(), failure).unwrap();
+        assert_eq!(of(Failure::Refused), WorstCase { avoid: ms(500), reset: None });
+        assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(1000), reset: Some(ms(1550)) });
+        assert_eq!(of(Failure::Hung), WorstCase { avoid: ms(1500), reset: Some(ms(2600)) });
+        let of = |failure| WorstCase::with_traffic(&kube(), failure, ms(100)).unwrap();
+        assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(250), reset: Some(ms(500)) });
+        assert_eq!(of(Failure::Hung), WorstCase { avoid: ms(300), reset: Some(ms(850)) });
+    }
+
+    #[test]
+    fn a_connect_cannot_tell_that_a_process_hangs() {
+        let tcp = HealthConfig::default();
+        assert_eq!(WorstCase::without_traffic(&tcp, Failure::Hung), None);
+    }
+
+    #[test]
+    fn more_patience_takes_longer() {
+        let patient = HealthConfig {
+            interval: Span::from_secs(2),
+            connect_timeout: Span::from_secs(3),
+            fall: 3,
+            ..kube()
+        };
+        let worst = WorstCase::without_traffic(&patient, Failure::Silent).unwrap();
+        assert_eq!(worst.avoid, ms(2500));
+        assert_eq!(worst.reset, Some(ms(2000 + 3000 + 50 + 3000 + 50)));
+    }
+}
