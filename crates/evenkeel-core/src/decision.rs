@@ -3,7 +3,14 @@
 //!
 //! A reset cannot be undone, and the fault may be ours: a pulled uplink, a paused machine or a wrong
 //! CA makes every endpoint silent or foreign at once. So a reset needs a **witness**, another
-//! endpoint that was heard after the silence had begun. Without one nobody is reset for a while.
+//! endpoint that was heard before the accused was last asked and after it had long not answered:
+//!
+//! ```text
+//! accused   silent since ──────────── asked again ───────────── still silent ──> reset
+//! witness                   heard                        heard
+//! ```
+//!
+//! Without one nobody is reset for a while.
 //!
 //! A drain is for connections that end by themselves. Those that are left when a server has had all
 //! the time it takes are ended by us, as long as there is somewhere better to go.
@@ -12,6 +19,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::endpoint::Endpoint;
 use crate::health::{Class, Evidence, Health};
 use crate::treatment::{self, Treatment};
 
@@ -19,21 +27,27 @@ use crate::treatment::{self, Treatment};
 /// when an uplink was pulled may still arrive, or have arrived just before.
 pub const MARGIN: Duration = Duration::from_millis(100);
 
-/// How long a backend's silence must go on once another is heard again after all had been silent:
-/// all of them come back with the uplink, each when it is next probed.
-pub const GRACE: Duration = Duration::from_secs(3);
+/// A witness is asked when the accused falls silent, at the moment that this is asked again; so the
+/// answer comes a moment later.
+const ROLL_CALL: Duration = Duration::from_millis(50);
 
 /// What a decision rests on, for one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
+    /// Which one it is.
+    pub endpoint: Endpoint,
     /// What is believed.
     pub evidence: Evidence,
     /// Since when that is its class.
     pub since: Instant,
     /// When the silence began that makes it a suspect or dead; `None` where it is not silent.
     pub silent_since: Option<Instant>,
+    /// When the youngest probe began to which it was silent.
+    pub silent_look: Option<Instant>,
     /// When it last proved to be alive: by an answer to a probe, or by a byte.
     pub alive_at: Option<Instant>,
+    /// Since when it has been drained, if that is how it is treated now.
+    pub drained_since: Option<Instant>,
     /// Since when no source names it any more.
     pub leaving_since: Option<Instant>,
 }
@@ -57,10 +71,8 @@ pub struct Decider {
     /// How long resets without a witness are held back.
     brake: Duration,
     caps: Caps,
-    /// All backends are silent.
-    is_blackout: bool,
-    /// After a blackout: those that are still silent may just not have been probed again.
-    grace_until: Option<Instant>,
+    /// When another endpoint was first heard in the silence of each that is silent.
+    witnessed: Vec<(Endpoint, Instant)>,
 }
 
 /// What was decided.
@@ -77,12 +89,12 @@ pub struct Decision {
 impl Decider {
     /// Nothing is decided yet. `brake` is how long resets without a witness are held back.
     pub fn new(brake: Duration, caps: Caps) -> Self {
-        Self { brake, caps, is_blackout: false, grace_until: None }
+        Self { brake, caps, witnessed: Vec::new() }
     }
 
     /// Decides. `cases` are all backends of the pool.
     pub fn decide(&mut self, cases: &[Case], now: Instant) -> Decision {
-        self.look_for_light(cases, now);
+        self.hear_witnesses(cases);
         let staying: Vec<Evidence> = cases
             .iter()
             .filter(|case| case.leaving_since.is_none())
@@ -115,30 +127,39 @@ impl Decider {
         decision
     }
 
-    fn look_for_light(&mut self, cases: &[Case], now: Instant) {
-        let is_blackout = !cases.is_empty() && cases.iter().all(|c| c.silent_since.is_some());
-        if self.is_blackout && !is_blackout {
-            self.grace_until = Some(now + GRACE);
+    /// Notes when somebody else was first heard in each silence.
+    fn hear_witnesses(&mut self, cases: &[Case]) {
+        let is_accused = |endpoint: Endpoint| {
+            cases.iter().any(|case| case.endpoint == endpoint && case.accused_since().is_some())
+        };
+        self.witnessed.retain(|(endpoint, _)| is_accused(*endpoint));
+        for case in cases {
+            let Some(since) = case.accused_since() else { continue };
+            let heard = heard_last(case, cases).filter(|heard| *heard >= since + MARGIN);
+            let known = self.witnessed.iter().any(|(endpoint, _)| *endpoint == case.endpoint);
+            if let Some(heard) = heard.filter(|_| !known) {
+                self.witnessed.push((case.endpoint, heard));
+            }
         }
-        self.is_blackout = is_blackout;
     }
 
     /// When a backend that is silent or foreign is reset.
     fn reset_at(&self, place: usize, cases: &[Case], now: Instant) -> Instant {
         let Some(case) = cases.get(place) else { return now };
-        let since = case.silent_since.unwrap_or(case.since);
-        let held_until = since + self.brake;
-        let others = || cases.iter().enumerate().filter(|(other, _)| *other != place);
-        if others().any(|(_, other)| testifies(other, since)) {
-            self.grace_until.unwrap_or(now).min(held_until)
-        } else {
-            held_until
-        }
+        let held_until = case.accused_since().unwrap_or(case.since) + self.brake;
+        let first = self.witnessed.iter().find(|(endpoint, _)| *endpoint == case.endpoint);
+        let Some((_, first)) = first else { return held_until };
+        let last = heard_last(case, cases);
+        let is_witnessed = case.silent_look.is_none_or(|asked| {
+            *first <= asked + ROLL_CALL && last.is_some_and(|last| last >= asked + MARGIN)
+        });
+        if is_witnessed { now } else { held_until }
     }
 
     /// When a backend has been drained long enough, if there is somewhere better to go.
     fn capped_at(&self, place: usize, cases: &[Case]) -> Option<Instant> {
         let case = cases.get(place)?;
+        let drained_since = case.drained_since?.max(case.since);
         let better = |(other, case): (usize, &Case)| {
             other != place
                 && case.evidence.health == Health::Ready
@@ -171,19 +192,27 @@ impl Decider {
             | Class::Foreign
             | Class::ProbeFault => None,
         };
-        let by_class = by_class.map(|cap| case.since + cap);
+        let by_class = by_class.map(|cap| drained_since + cap);
         let by_leaving = case.leaving_since.zip(self.caps.leaving).map(|(since, cap)| since + cap);
         [by_class, by_leaving].into_iter().flatten().min()
     }
 }
 
-/// Whether an endpoint proves that the fault is not ours: it was heard well within the silence.
-fn testifies(witness: &Case, silent_since: Instant) -> bool {
-    let ours = match witness.evidence.health {
-        Health::Unknown | Health::Ready | Health::Unready => true,
+impl Case {
+    /// Since when there is something against it that calls for a reset.
+    fn accused_since(&self) -> Option<Instant> {
+        let foreign = (self.evidence.health == Health::Foreign).then_some(self.since);
+        self.silent_since.or(foreign)
+    }
+}
+
+/// When any other than the accused was last heard, and is not accused of being foreign or dead.
+fn heard_last(accused: &Case, cases: &[Case]) -> Option<Instant> {
+    let ours = |case: &&Case| match case.evidence.health {
+        Health::Unknown | Health::Ready | Health::Unready => case.endpoint != accused.endpoint,
         Health::Dead | Health::Foreign => false,
     };
-    ours && witness.alive_at.is_some_and(|alive| alive >= silent_since + MARGIN)
+    cases.iter().filter(ours).filter_map(|case| case.alive_at).max()
 }
 
 #[cfg(test)]
@@ -218,24 +247,35 @@ mod tests {
             self.start + ms(milliseconds)
         }
 
-        /// An endpoint that is heard, last at the given time.
-        fn heard(&self, class: Class, at: u64) -> Case {
+        /// The endpoint of a number, heard last at the given time.
+        fn heard(&self, number: u8, class: Class, at: u64) -> Case {
             Case {
+                endpoint: Endpoint::new(([10, 0, 0, number], 6443).into()),
                 evidence: Evidence { health: class.health(), class },
                 since: self.start,
                 silent_since: None,
+                silent_look: None,
                 alive_at: Some(self.at(at)),
+                drained_since: Some(self.start),
                 leaving_since: None,
             }
         }
 
-        /// An endpoint that has been silent since the given time.
-        fn silent(&self, since: u64) -> Case {
+        /// The endpoint of a number, silent since the given time, last to a probe that began later.
+        fn silent(&self, number: u8, since: u64, look: u64) -> Case {
             Case {
                 since: self.at(since),
                 silent_since: Some(self.at(since)),
-                ..self.heard(Class::TlsTimeout, since)
+                silent_look: Some(self.at(look)),
+                ..self.heard(number, Class::TlsTimeout, since)
             }
+        }
+
+        /// As [`Scene::silent`], and only suspected.
+        fn suspect(&self, number: u8, since: u64, look: u64) -> Case {
+            let class = Class::TlsTimeout;
+            let evidence = Evidence { health: Health::Unready, class };
+            Case { evidence, ..self.silent(number, since, look) }
         }
 
         fn decide(&mut self, cases: &[Case], at: u64) -> (Vec<Treatment>, usize) {
@@ -248,17 +288,35 @@ mod tests {
     #[test]
     fn a_dead_one_is_reset_at_once_where_another_is_heard() {
         let mut scene = Scene::new();
-        let cases = [scene.heard(Class::Ready, 500), scene.silent(100), scene.silent(50)];
-        assert_eq!(scene.decide(&cases, 600), (vec![Serve, Reset, Reset], 0));
+        // It is suspected, and the other is heard all the time.
+        let cases = [scene.heard(1, Class::Ready, 205), scene.suspect(2, 10, 110)];
+        assert_eq!(scene.decide(&cases, 210), (vec![Serve, Drain], 0));
+        let cases = [scene.heard(1, Class::Ready, 405), scene.silent(2, 10, 210)];
+        assert_eq!(scene.decide(&cases, 410), (vec![Serve, Reset], 0));
+    }
+
+    #[test]
+    fn a_witness_is_enough_that_only_answers_when_it_is_asked() {
+        let mut scene = Scene::new();
+        let cases = [scene.heard(1, Class::Ready, 215), scene.suspect(2, 10, 110)];
+        scene.decide(&cases, 216);
+        let cases = [scene.heard(1, Class::Ready, 215), scene.silent(2, 10, 210)];
+        assert_eq!(scene.decide(&cases, 410), (vec![Serve, Drain], 1), "it may be silent by now");
+        let cases = [scene.heard(1, Class::Ready, 420), scene.silent(2, 10, 210)];
+        assert_eq!(scene.decide(&cases, 421), (vec![Serve, Reset], 0));
     }
 
     #[test]
     fn our_own_uplink_resets_nobody_while_the_brake_holds() {
         let mut scene = Scene::new();
         // What was under way arrives a moment after the first was asked.
-        let cases = [scene.silent(0), scene.heard(Class::Ready, 40), scene.heard(Class::Ready, 30)];
+        let cases = [
+            scene.silent(1, 0, 200),
+            scene.heard(2, Class::Ready, 40),
+            scene.heard(3, Class::Ready, 30),
+        ];
         assert_eq!(scene.decide(&cases, 500).0, [Drain, Serve, Serve]);
-        let cases = [scene.silent(0), scene.silent(40), scene.silent(30)];
+        let cases = [scene.silent(1, 0, 200), scene.silent(2, 40, 240), scene.silent(3, 30, 230)];
         assert_eq!(scene.decide(&cases, 900), (vec![Drain; 3], 3));
         let now = scene.at(900);
         let until = scene.decider.decide(&cases, now).until.unwrap();
@@ -267,32 +325,46 @@ mod tests {
     }
 
     #[test]
-    fn when_the_uplink_is_back_all_have_time_to_be_heard() {
+    fn when_the_uplink_is_back_all_are_asked_again_first() {
         let mut scene = Scene::new();
-        let dark = [scene.silent(0), scene.silent(40), scene.silent(30)];
-        scene.decide(&dark, 900);
+        let dark = [scene.silent(1, 0, 4800), scene.silent(2, 40, 4900), scene.silent(3, 30, 4700)];
+        scene.decide(&dark, 4950);
         let [_, second, third] = dark;
-        let cases = [scene.heard(Class::Ready, 5000), second, third];
+        let cases = [scene.heard(1, Class::Ready, 5000), second, third];
         assert_eq!(scene.decide(&cases, 5000), (vec![Serve, Drain, Drain], 2));
-        let cases = [scene.heard(Class::Ready, 5300), scene.heard(Class::Ready, 5200), third];
+        let cases = [scene.heard(1, Class::Ready, 5300), scene.heard(2, Class::Ready, 5200), third];
         assert_eq!(scene.decide(&cases, 5300), (vec![Serve, Serve, Drain], 1));
-        // Who is silent when all had time is dead.
-        assert_eq!(scene.decide(&cases, 8000), (vec![Serve, Serve, Reset], 0));
+        // Who is silent to a probe that began since then is dead.
+        let third = scene.silent(3, 30, 5250);
+        let cases = [scene.heard(1, Class::Ready, 5700), scene.heard(2, Class::Ready, 5600), third];
+        assert_eq!(scene.decide(&cases, 5750), (vec![Serve, Serve, Reset], 0));
+    }
+
+    #[test]
+    fn an_uplink_that_comes_back_for_a_moment_proves_nothing() {
+        let mut scene = Scene::new();
+        scene.decide(&[scene.silent(1, 0, 500), scene.silent(2, 0, 500)], 900);
+        let cases = [scene.silent(1, 0, 500), scene.heard(2, Class::Ready, 1100)];
+        scene.decide(&cases, 1100);
+        // Asked again within that moment, which has passed.
+        let cases = [scene.silent(1, 0, 1150), scene.heard(2, Class::Ready, 1190)];
+        assert_eq!(scene.decide(&cases, 1600).0, [Drain, Serve]);
     }
 
     #[test]
     fn the_last_of_three_is_held_when_two_have_long_been_dead() {
         let mut scene = Scene::new();
-        let cases = [scene.silent(0), scene.silent(0), scene.silent(60_000)];
+        let cases =
+            [scene.silent(1, 0, 60_000), scene.silent(2, 0, 60_000), scene.silent(3, 60_000, 60_500)];
         assert_eq!(scene.decide(&cases, 61_000), (vec![Reset, Reset, Drain], 1));
     }
 
     #[test]
     fn a_wrong_ca_is_no_reason_to_cut_everybody_off() {
         let mut scene = Scene::new();
-        let all = [scene.heard(Class::Foreign, 500); 3];
+        let all = [1, 2, 3].map(|number| scene.heard(number, Class::Foreign, 500));
         assert_eq!(scene.decide(&all, 1000), (vec![Drain; 3], 3));
-        let one = [scene.heard(Class::Foreign, 500), scene.heard(Class::Ready, 900)];
+        let one = [scene.heard(1, Class::Foreign, 500), scene.heard(2, Class::Ready, 900)];
         assert_eq!(scene.decide(&one, 1000), (vec![Reset, Serve], 0));
     }
 
@@ -304,11 +376,16 @@ mod tests {
             (Class::Refused, 75_000),
             (Class::EtcdUnready, 30_000),
         ] {
-            let cases = [scene.heard(class, 0), scene.heard(Class::Ready, 0)];
+            let cases = [scene.heard(1, class, 0), scene.heard(2, Class::Ready, 0)];
             assert_eq!(scene.decide(&cases, cap - 1).0, [Drain, Serve], "{class}");
             assert_eq!(scene.decide(&cases, cap).0, [Reset, Serve], "{class}");
+            // From when it is drained, not from when it was served for want of a better one.
+            let late = Case { drained_since: Some(scene.at(cap)), ..cases[0] };
+            assert_eq!(scene.decide(&[late, cases[1]], cap).0, [Drain, Serve], "{class}");
+            let first = Case { drained_since: None, ..cases[0] };
+            assert_eq!(scene.decide(&[first, cases[1]], cap).0, [Drain, Serve], "{class}");
             // Never where there is nowhere better to go.
-            let cases = [scene.heard(class, 0), scene.heard(class, 0)];
+            let cases = [scene.heard(1, class, 0), scene.heard(2, class, 0)];
             assert!(!scene.decide(&cases, 10 * cap).0.contains(&Reset), "{class}");
         }
     }
@@ -317,9 +394,11 @@ mod tests {
     fn who_has_left_is_drained_for_a_while_and_reset_if_silent() {
         let mut scene = Scene::new();
         let leaving_since = Some(scene.start);
-        let left = Case { leaving_since, ..scene.heard(Class::Ready, 100) };
-        let dead = Case { leaving_since, ..scene.silent(100) };
-        let cases = [left, dead, scene.heard(Class::Ready, 400)];
+        let left = Case { leaving_since, ..scene.heard(1, Class::Ready, 300) };
+        let suspect = Case { leaving_since, ..scene.suspect(2, 100, 250) };
+        scene.decide(&[left, suspect, scene.heard(3, Class::Ready, 240)], 260);
+        let dead = Case { leaving_since, ..scene.silent(2, 100, 250) };
+        let cases = [left, dead, scene.heard(3, Class::Ready, 400)];
         assert_eq!(scene.decide(&cases, 500).0, [Drain, Reset, Serve]);
         assert_eq!(scene.decide(&cases, 180_000).0, [Reset, Reset, Serve]);
     }

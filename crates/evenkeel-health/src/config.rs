@@ -9,8 +9,8 @@ use crate::probe::Probe;
 
 /// How the endpoints of a service are probed.
 ///
-/// With the defaults a process that freezes is avoided by new connections within 1.5 s and dead
-/// within 2.6 s; a host that vanishes, within 1 s and 1.6 s.
+/// `evenkeel check` says how long it takes at worst until an endpoint that fails is avoided, and its
+/// connections are reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct HealthConfig {
@@ -20,7 +20,9 @@ pub struct HealthConfig {
     #[garde(custom(between(Span::from_millis(100), Span::from_secs(60))))]
     pub interval: Span,
 
-    /// Longest wait for the TCP connection of a probe. `50ms` to `30s`; default `500ms`.
+    /// Longest wait for the TCP connection of a probe. `50ms` to `30s`; default `1200ms`: a lost SYN
+    /// is sent again after a second. An endpoint that takes longer than usual is suspected before,
+    /// and dead before if what clients send it is not acknowledged either.
     #[garde(custom(between(Span::from_millis(50), Span::from_secs(30))))]
     pub connect_timeout: Span,
 
@@ -55,7 +57,7 @@ impl Default for HealthConfig {
     fn default() -> Self {
         Self {
             interval: Span::from_millis(500),
-            connect_timeout: Span::from_millis(500),
+            connect_timeout: Span::from_millis(1200),
             tls_timeout: Span::from_secs(1),
             answer_timeout: Span::from_secs(5),
             rise: 2,

@@ -2,7 +2,8 @@
 //! arguments, so that a simulation drives the very code that a prober does.
 //!
 //! ```text
-//! look ──> silent for `patience` ──> suspect, and a second look beside the first
+//! look ──> silent for `patience` ──> suspect, and a second look beside the first; where bytes
+//!                                      │      come from it, only if that is silent too
 //!                                      │
 //!    traffic says the same             ├─ both silent for QUICK, nothing heard ──> dead
 //!    no traffic, or none that says so  └─ `fall` looks run out, nothing heard ───> dead
@@ -122,6 +123,8 @@ pub struct Judge {
     handshakes: Slowest,
     /// When the silence began that made it a suspect or dead.
     silent_since: Option<Instant>,
+    /// When the youngest look began that was silent.
+    silent_look: Option<Instant>,
     /// When it last proved to be alive.
     alive_at: Option<Instant>,
 }
@@ -143,6 +146,7 @@ impl Judge {
             connects: Slowest::default(),
             handshakes: Slowest::default(),
             silent_since: None,
+            silent_look: None,
             alive_at: None,
         }
     }
@@ -155,6 +159,11 @@ impl Judge {
     /// When the silence began that made it a suspect or dead.
     pub fn silent_since(&self) -> Option<Instant> {
         self.silent_since
+    }
+
+    /// When the youngest look began to which it has been silent for longer than is usual.
+    pub fn silent_look(&self) -> Option<Instant> {
+        self.silent_look
     }
 
     /// When a look last proved that it is alive.
@@ -179,6 +188,18 @@ impl Judge {
         {
             look.stage = stage;
             look.stage_began = now;
+            if stage == Stage::Open {
+                self.lives(now);
+            }
+        }
+    }
+
+    /// It has answered a look. Those that are silent beside that have lost a packet, and prove
+    /// nothing.
+    fn lives(&mut self, now: Instant) {
+        self.alive_at = self.alive_at.max(Some(now));
+        for look in self.looks.iter_mut().filter(|look| look.stage != Stage::Open) {
+            look.shaken |= look.began < now;
         }
     }
 
@@ -207,18 +228,19 @@ impl Judge {
         match class.health() {
             Health::Dead if look.shaken => self.asked = true,
             Health::Dead if testimony.heard_since(look.began) => {
-                self.silent_from(look.began);
+                self.silent_from(look.began, look.began);
                 self.tracker.suspect(class);
             }
             Health::Dead => {
-                self.silent_from(look.began);
+                self.silent_from(look.began, look.began);
                 self.tracker.record(class);
             }
             Health::Unknown | Health::Ready | Health::Unready | Health::Foreign => {
                 self.tracker.record(class);
                 if class != Class::ProbeFault {
-                    self.alive_at = Some(now);
+                    self.lives(now);
                     self.silent_since = None;
+                    self.silent_look = None;
                 }
             }
         }
@@ -261,7 +283,17 @@ impl Judge {
         });
         let owes = testimony.silent_since;
         let heard = testimony.heard_since(began);
-        self.silent_from(owes.map_or(began, |since| since.min(began)));
+        let second_is_suspicious = silent
+            .get(1)
+            .is_some_and(|(look, _)| now >= look.stage_began + self.patience(look.stage));
+        if heard && !second_is_suspicious {
+            // It talks to others: one lost packet is the better explanation.
+            return;
+        }
+        let suspicious = |look: &Look| now >= look.stage_began + self.patience(look.stage);
+        let youngest =
+            silent.iter().filter(|(look, _)| suspicious(look)).map(|(look, _)| look.began).max();
+        self.silent_from(owes.map_or(began, |since| since.min(began)), youngest.unwrap_or(began));
         if count >= 2 && quick && owes.is_some() && !heard {
             self.tracker.die(class);
         } else {
@@ -278,8 +310,10 @@ impl Judge {
         self.looks.iter().filter_map(silent).collect()
     }
 
-    fn silent_from(&mut self, moment: Instant) {
-        self.silent_since = Some(self.silent_since.map_or(moment, |since| since.min(moment)));
+    /// It has been silent since then, last to a look that began at another moment.
+    fn silent_from(&mut self, since: Instant, look: Instant) {
+        self.silent_since = Some(self.silent_since.map_or(since, |known| known.min(since)));
+        self.silent_look = self.silent_look.max(Some(look));
     }
 
     fn wants_look(&self, now: Instant) -> bool {

@@ -61,6 +61,8 @@ pub struct HealthReport {
     pub attempts: u64,
     /// When the silence began that made it a suspect or dead.
     pub silent_since: Option<Instant>,
+    /// When the youngest attempt began to which it has been silent for longer than is usual.
+    pub silent_look: Option<Instant>,
     /// When an attempt last proved that it is alive.
     pub alive_at: Option<Instant>,
 }
@@ -200,6 +202,7 @@ impl Prober {
             at: now,
             attempts: self.attempts,
             silent_since: self.judge.silent_since(),
+            silent_look: self.judge.silent_look(),
             alive_at: self.judge.alive_at(),
         };
         self.reports.send(report).await.map_err(|_nobody| Unheard)

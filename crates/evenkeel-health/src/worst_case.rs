@@ -140,7 +140,7 @@ mod tests {
     fn the_defaults_are_well_within_what_clients_bear() {
         let of = |failure| WorstCase::without_traffic(&kube(), failure).unwrap();
         assert_eq!(of(Failure::Refused), WorstCase { avoid: ms(500), reset: None });
-        assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(1000), reset: Some(ms(1550)) });
+        assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(1000), reset: Some(ms(2250)) });
         assert_eq!(of(Failure::Hung), WorstCase { avoid: ms(1500), reset: Some(ms(2600)) });
         let of = |failure| WorstCase::with_traffic(&kube(), failure, ms(100)).unwrap();
         assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(250), reset: Some(ms(500)) });

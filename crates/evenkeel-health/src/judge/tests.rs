@@ -127,12 +127,12 @@ fn two_silent_looks_and_silent_traffic_are_enough() {
 fn without_traffic_silence_must_last() {
     let mut trial = Trial::of_ready();
     trial.judge.ask();
-    trial.run_until(549);
+    trial.run_until(1249);
     assert_eq!(trial.health(), Health::Unready);
-    trial.now = trial.at(550);
+    trial.now = trial.at(1250);
     trial.judge.ended(2, Class::ConnectTimeout, trial.now, &Testimony::default());
     assert_eq!(trial.health(), Health::Unready);
-    trial.now = trial.at(650);
+    trial.now = trial.at(1350);
     trial.judge.ended(3, Class::ConnectTimeout, trial.now, &Testimony::default());
     assert_eq!(trial.health(), Health::Dead);
     assert_eq!(trial.judge.silent_since(), Some(trial.at(50)));
@@ -145,13 +145,13 @@ fn a_byte_proves_that_it_lives() {
     trial.run_until(300);
     // Its accept queue is full, and those that are in are served.
     trial.testimony.heard_at = Some(trial.at(400));
-    for (look, at) in [(2, 550), (3, 650)] {
+    for (look, at) in [(2, 1250), (3, 1350)] {
         let now = trial.at(at);
         trial.judge.ended(look, Class::ConnectTimeout, now, &trial.testimony.clone());
     }
     assert_eq!(trial.health(), Health::Unready);
     trial.testimony.silent_since = Some(trial.at(401));
-    trial.run_until(660);
+    trial.run_until(1360);
     assert_eq!(trial.health(), Health::Unready);
 }
 

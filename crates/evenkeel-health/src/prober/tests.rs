@@ -69,7 +69,11 @@ fn nobody_listens() -> SocketAddr {
 
 /// Long enough that whatever comes sooner was asked for.
 fn seldom() -> HealthConfig {
-    HealthConfig { interval: Span::from_secs(60), ..HealthConfig::default() }
+    HealthConfig {
+        interval: Span::from_secs(60),
+        connect_timeout: Span::from_millis(500),
+        ..HealthConfig::default()
+    }
 }
 
 fn milliseconds(milliseconds: u64) -> Duration {

@@ -43,8 +43,12 @@ struct Member {
     class_since: Instant,
     /// When the silence began that makes it a suspect or dead.
     silent_since: Option<Instant>,
+    /// When the youngest probe began to which it was silent.
+    silent_look: Option<Instant>,
     /// When a probe last proved that it is alive.
     alive_at: Option<Instant>,
+    /// Since when it has been drained, if it is.
+    drained_since: Option<Instant>,
     last: Option<(Outcome, Instant)>,
     leaving_since: Option<Instant>,
     signs: Arc<Signs>,
@@ -53,13 +57,16 @@ struct Member {
 
 impl Member {
     /// What a decision about it rests on.
-    fn case(&self) -> Case {
+    fn case(&self, endpoint: Endpoint) -> Case {
         let testimony = self.signs.testimony();
         Case {
+            endpoint,
             evidence: self.evidence,
             since: self.class_since,
             silent_since: self.silent_since,
+            silent_look: self.silent_look,
             alive_at: self.alive_at.max(testimony.heard_at),
+            drained_since: self.drained_since,
             leaving_since: self.leaving_since,
         }
     }
@@ -282,7 +289,9 @@ impl Reconciler {
             since: now,
             class_since: now,
             silent_since: None,
+            silent_look: None,
             alive_at: None,
+            drained_since: None,
             last: None,
             leaving_since: None,
             signs,
@@ -299,6 +308,7 @@ impl Reconciler {
         member.last = Some((report.outcome, report.at));
         let fell_silent = member.silent_since.is_none() && report.silent_since.is_some();
         member.silent_since = report.silent_since;
+        member.silent_look = report.silent_look;
         member.alive_at = report.alive_at;
         if before.health != report.evidence.health {
             member.since = report.at;
@@ -307,7 +317,7 @@ impl Reconciler {
             member.class_since = report.at;
         }
         if fell_silent {
-            self.call_the_roll(report.endpoint);
+            self.call_the_roll(Some(report.endpoint));
         }
         if report.evidence.health == Health::Ready
             && let Some(pace) = self.pacing.answered(took)
@@ -315,8 +325,8 @@ impl Reconciler {
             self.balancer.set_pace(pace);
         }
         if before == report.evidence {
-            if self.held > 0 {
-                // It may be the witness that the brake waits for.
+            if self.members.values().any(|member| member.silent_since.is_some()) {
+                // It may be a witness.
                 self.decide();
             } else {
                 self.show();
@@ -343,9 +353,9 @@ impl Reconciler {
 
     /// Asks all others how they are, so that it is known whether the fault is ours by the time that
     /// one of them is dead.
-    fn call_the_roll(&self, silent: Endpoint) {
+    fn call_the_roll(&self, silent: Option<Endpoint>) {
         for (endpoint, member) in &self.members {
-            if *endpoint != silent && member.silent_since.is_none() {
+            if Some(*endpoint) != silent && member.silent_since.is_none() {
                 member.signs.look();
             }
         }
@@ -354,7 +364,8 @@ impl Reconciler {
     /// Decides what is done about every member, and does it.
     fn decide(&mut self) {
         let now = Instant::now();
-        let cases: Vec<Case> = self.members.values().map(Member::case).collect();
+        let cases: Vec<Case> =
+            self.members.iter().map(|(endpoint, member)| member.case(*endpoint)).collect();
         let decision = self.decider.decide(&cases, now);
         self.decide_at = decision.until;
         let placements: Vec<Placement> = self
@@ -370,6 +381,16 @@ impl Reconciler {
                 signs: member.signs.clone(),
             })
             .collect();
+        for (member, placement) in self.members.values_mut().zip(&placements) {
+            member.drained_since = match placement.treatment {
+                Treatment::Drain => member.drained_since.or(Some(now)),
+                Treatment::Serve | Treatment::Reset => None,
+            };
+        }
+        if decision.held > self.held {
+            // Who is heard now is a witness; nobody waits for the interval.
+            self.call_the_roll(None);
+        }
         self.tell_of_treatments(&placements);
         self.writer.publish(&placements, now);
         self.tell_of_the_brake(decision.held);

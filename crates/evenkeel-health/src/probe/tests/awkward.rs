@@ -24,7 +24,7 @@ async fn a_port_on_which_nobody_listens_refuses() {
 async fn a_connect_that_hangs_times_out() {
     let queue = FullQueue::new();
     let attempt = probe(&tcp(), &nobody(), queue.address).await;
-    assert_eq!(told(&attempt), (Class::ConnectTimeout, "no connection within 500ms"));
+    assert_eq!(told(&attempt), (Class::ConnectTimeout, "no connection within 1s200ms"));
 }
 
 #[tokio::test]
