@@ -345,7 +345,8 @@ impl World {
         if self.random.f64() < self.schedule.loss { lost } else { 1 }
     }
 
-    /// Brings looks in flight further, and ends those that have ended.
+    /// Brings looks in flight further, and ends those that have ended. True if there is a report
+    /// that a decision may wait for.
     fn see_looks(&mut self, number: usize) -> bool {
         let mut changed = false;
         let mut place = 0;
@@ -412,10 +413,27 @@ impl World {
                 let look = server.looks.remove(place).number;
                 changed |= server.judge.ended(look, class, now, &server.testimony);
                 server.wake = self.now;
+                changed |= self.servers.iter().any(|other| other.judge.silent_since().is_some());
             } else {
                 place += 1;
             }
         }
+    }
+
+    fn tell_of(&mut self, case: &Case) {
+        let start = self.start;
+        let ms = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(start).as_millis());
+        let case = *case;
+        self.tell(|| {
+            format!(
+                "    {}: {}, silent since {:?}, to a look of {:?}, alive at {:?}",
+                case.endpoint,
+                case.evidence.health,
+                ms(case.silent_since),
+                ms(case.silent_look),
+                ms(case.alive_at)
+            )
+        });
     }
 
     fn decide(&mut self) -> Result<(), String> {
@@ -438,6 +456,11 @@ impl World {
         };
         let cases: Vec<Case> = self.servers.iter().enumerate().map(case).collect();
         let decision = self.decider.decide(&cases, now);
+        if self.tell {
+            for case in &cases {
+                self.tell_of(case);
+            }
+        }
         if decision.held > self.laws.held {
             self.sums.held += 1;
             self.call_the_roll(None);

@@ -71,8 +71,18 @@ pub struct Decider {
     /// How long resets without a witness are held back.
     brake: Duration,
     caps: Caps,
-    /// When another endpoint was first heard in the silence of each that is silent.
-    witnessed: Vec<(Endpoint, Instant)>,
+    /// Each that is accused.
+    accused: Vec<Accused>,
+}
+
+/// An endpoint that is silent or foreign.
+#[derive(Clone, Copy, Debug)]
+struct Accused {
+    endpoint: Endpoint,
+    /// When another was first heard meanwhile.
+    witnessed: Option<Instant>,
+    /// It is dead or foreign for certain, and stays so until it proves otherwise.
+    condemned: bool,
 }
 
 /// What was decided.
@@ -89,7 +99,7 @@ pub struct Decision {
 impl Decider {
     /// Nothing is decided yet. `brake` is how long resets without a witness are held back.
     pub fn new(brake: Duration, caps: Caps) -> Self {
-        Self { brake, caps, witnessed: Vec::new() }
+        Self { brake, caps, accused: Vec::new() }
     }
 
     /// Decides. `cases` are all backends of the pool.
@@ -129,31 +139,40 @@ impl Decider {
 
     /// Notes when somebody else was first heard in each silence.
     fn hear_witnesses(&mut self, cases: &[Case]) {
-        let is_accused = |endpoint: Endpoint| {
-            cases.iter().any(|case| case.endpoint == endpoint && case.accused_since().is_some())
+        let since = |endpoint: Endpoint| {
+            cases.iter().find(|case| case.endpoint == endpoint).and_then(Case::accused_since)
         };
-        self.witnessed.retain(|(endpoint, _)| is_accused(*endpoint));
+        self.accused.retain(|accused| since(accused.endpoint).is_some());
         for case in cases {
             let Some(since) = case.accused_since() else { continue };
             let heard = heard_last(case, cases).filter(|heard| *heard >= since + MARGIN);
-            let known = self.witnessed.iter().any(|(endpoint, _)| *endpoint == case.endpoint);
-            if let Some(heard) = heard.filter(|_| !known) {
-                self.witnessed.push((case.endpoint, heard));
+            match self.accused.iter_mut().find(|accused| accused.endpoint == case.endpoint) {
+                Some(accused) => accused.witnessed = accused.witnessed.or(heard),
+                None => self.accused.push(Accused {
+                    endpoint: case.endpoint,
+                    witnessed: heard,
+                    condemned: false,
+                }),
             }
         }
     }
 
     /// When a backend that is silent or foreign is reset.
-    fn reset_at(&self, place: usize, cases: &[Case], now: Instant) -> Instant {
+    fn reset_at(&mut self, place: usize, cases: &[Case], now: Instant) -> Instant {
         let Some(case) = cases.get(place) else { return now };
         let held_until = case.accused_since().unwrap_or(case.since) + self.brake;
-        let first = self.witnessed.iter().find(|(endpoint, _)| *endpoint == case.endpoint);
-        let Some((_, first)) = first else { return held_until };
+        let accused = self.accused.iter_mut().find(|accused| accused.endpoint == case.endpoint);
+        let Some(accused) = accused else { return held_until };
         let last = heard_last(case, cases);
-        let is_witnessed = case.silent_look.is_none_or(|asked| {
-            *first <= asked + ROLL_CALL && last.is_some_and(|last| last >= asked + MARGIN)
-        });
-        if is_witnessed { now } else { held_until }
+        let around = |asked: Instant| {
+            // Any byte proves that it lives.
+            case.alive_at.is_none_or(|alive| alive < asked)
+                && accused.witnessed.is_some_and(|first| first <= asked + ROLL_CALL)
+                && last.is_some_and(|last| last >= asked + MARGIN)
+        };
+        let is_witnessed = case.silent_look.map_or(accused.witnessed.is_some(), around);
+        accused.condemned |= is_witnessed || now >= held_until;
+        if accused.condemned { now } else { held_until }
     }
 
     /// When a backend has been drained long enough, if there is somewhere better to go.
@@ -349,6 +368,16 @@ mod tests {
         // Asked again within that moment, which has passed.
         let cases = [scene.silent(1, 0, 1150), scene.heard(2, Class::Ready, 1190)];
         assert_eq!(scene.decide(&cases, 1600).0, [Drain, Serve]);
+    }
+
+    #[test]
+    fn who_is_heard_after_it_was_last_asked_is_not_reset() {
+        let mut scene = Scene::new();
+        let cases = [scene.heard(1, Class::Ready, 205), scene.suspect(2, 10, 110)];
+        scene.decide(&cases, 210);
+        let alive_at = Some(scene.at(400));
+        let revived = Case { alive_at, ..scene.silent(2, 10, 210) };
+        assert_eq!(scene.decide(&[scene.heard(1, Class::Ready, 405), revived], 410).0, [Serve, Drain]);
     }
 
     #[test]

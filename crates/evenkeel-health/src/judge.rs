@@ -228,11 +228,11 @@ impl Judge {
         match class.health() {
             Health::Dead if look.shaken => self.asked = true,
             Health::Dead if testimony.heard_since(look.began) => {
-                self.silent_from(look.began, look.began);
+                self.silent_from(look.began, look.began, testimony);
                 self.tracker.suspect(class);
             }
             Health::Dead => {
-                self.silent_from(look.began, look.began);
+                self.silent_from(look.began, look.began, testimony);
                 self.tracker.record(class);
             }
             Health::Unknown | Health::Ready | Health::Unready | Health::Foreign => {
@@ -293,7 +293,8 @@ impl Judge {
         let suspicious = |look: &Look| now >= look.stage_began + self.patience(look.stage);
         let youngest =
             silent.iter().filter(|(look, _)| suspicious(look)).map(|(look, _)| look.began).max();
-        self.silent_from(owes.map_or(began, |since| since.min(began)), youngest.unwrap_or(began));
+        let since = owes.map_or(began, |since| since.min(began));
+        self.silent_from(since, youngest.unwrap_or(began), testimony);
         if count >= 2 && quick && owes.is_some() && !heard {
             self.tracker.die(class);
         } else {
@@ -311,7 +312,10 @@ impl Judge {
     }
 
     /// It has been silent since then, last to a look that began at another moment.
-    fn silent_from(&mut self, since: Instant, look: Instant) {
+    fn silent_from(&mut self, since: Instant, look: Instant, testimony: &Testimony) {
+        // A look that was answered once, and no more, has been silent for less than it takes.
+        let alive_at = self.alive_at.max(testimony.heard_at);
+        let since = alive_at.map_or(since, |alive| alive.max(since));
         self.silent_since = Some(self.silent_since.map_or(since, |known| known.min(since)));
         self.silent_look = self.silent_look.max(Some(look));
     }
