@@ -324,6 +324,7 @@ impl World {
 
     fn begin(&mut self, number: usize, look: u64) {
         self.sums.looks += 1;
+        self.tell(|| format!("  look {look} at server {number}"));
         let due = self.now + self.trip(LOST_SYN);
         let now = self.now;
         let chance = self.random.f64();

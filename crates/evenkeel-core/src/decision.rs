@@ -6,7 +6,7 @@
 //! endpoint that was heard before the accused was last asked and after it had long not answered:
 //!
 //! ```text
-//! accused   silent since ──────────── asked again ───────────── still silent ──> reset
+//! accused   silent since ─────────── asked twice more ────────── still silent ──> reset
 //! witness                   heard                        heard
 //! ```
 //!
@@ -42,7 +42,7 @@ pub struct Case {
     pub since: Instant,
     /// When the silence began that makes it a suspect or dead; `None` where it is not silent.
     pub silent_since: Option<Instant>,
-    /// When the youngest probe began to which it was silent.
+    /// When the last but one probe began to which it was silent: two, since one may be lost.
     pub silent_look: Option<Instant>,
     /// When it last proved to be alive: by an answer to a probe, or by a byte.
     pub alive_at: Option<Instant>,
@@ -170,7 +170,11 @@ impl Decider {
                 && accused.witnessed.is_some_and(|first| first <= asked + ROLL_CALL)
                 && last.is_some_and(|last| last >= asked + MARGIN)
         };
-        let is_witnessed = case.silent_look.map_or(accused.witnessed.is_some(), around);
+        let is_witnessed = match (case.evidence.health, case.silent_look) {
+            (_, Some(asked)) => around(asked),
+            // That it is foreign was proven by its answer.
+            (health, None) => health == Health::Foreign && accused.witnessed.is_some(),
+        };
         accused.condemned |= is_witnessed || now >= held_until;
         if accused.condemned { now } else { held_until }
     }

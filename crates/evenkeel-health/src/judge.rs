@@ -40,7 +40,7 @@ pub const TLS_PATIENCE: Duration = Duration::from_millis(150);
 /// Where nothing is known yet of how long they take.
 pub const FIRST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How much slower than the slowest of the last ones is suspicious.
+/// How much slower than usual is suspicious.
 const SLOWER: u32 = 3;
 
 /// Two looks silent for so long are enough where the kernel of the endpoint acknowledges nothing of
@@ -119,12 +119,12 @@ pub struct Judge {
     asked: bool,
     /// When it said it wanted to be woken.
     wake: Option<Instant>,
-    connects: Slowest,
-    handshakes: Slowest,
+    connects: Usual,
+    handshakes: Usual,
     /// When the silence began that made it a suspect or dead.
     silent_since: Option<Instant>,
-    /// When the youngest look began that was silent.
-    silent_look: Option<Instant>,
+    /// When the two youngest looks began that were silent, the younger one first.
+    silent_looks: [Option<Instant>; 2],
     /// When it last proved to be alive.
     alive_at: Option<Instant>,
 }
@@ -143,10 +143,10 @@ impl Judge {
             earliest: None,
             asked: false,
             wake: None,
-            connects: Slowest::default(),
-            handshakes: Slowest::default(),
+            connects: Usual::default(),
+            handshakes: Usual::default(),
             silent_since: None,
-            silent_look: None,
+            silent_looks: [None; 2],
             alive_at: None,
         }
     }
@@ -161,9 +161,11 @@ impl Judge {
         self.silent_since
     }
 
-    /// When the youngest look began to which it has been silent for longer than is usual.
+    /// When the last but one look began to which it has been silent for longer than is usual: two
+    /// have begun since, and one packet may be lost.
     pub fn silent_look(&self) -> Option<Instant> {
-        self.silent_look
+        let [_, last_but_one] = self.silent_looks;
+        last_but_one
     }
 
     /// When a look last proved that it is alive.
@@ -240,7 +242,7 @@ impl Judge {
                 if class != Class::ProbeFault {
                     self.lives(now);
                     self.silent_since = None;
-                    self.silent_look = None;
+                    self.silent_looks = [None; 2];
                 }
             }
         }
@@ -276,11 +278,11 @@ impl Judge {
             return;
         }
         let began = first.began;
-        let count = silent.len();
-        let quick = silent.iter().all(|(look, _)| {
+        let quick = |look: &Look| {
             now >= look.stage_began + quick(look.stage, now, testimony)
                 && !testimony.heard_since(look.began)
-        });
+        };
+        let quick = silent.iter().filter(|(look, _)| quick(look)).count();
         let owes = testimony.silent_since;
         let heard = testimony.heard_since(began);
         let second_is_suspicious = silent
@@ -291,11 +293,13 @@ impl Judge {
             return;
         }
         let suspicious = |look: &Look| now >= look.stage_began + self.patience(look.stage);
-        let youngest =
-            silent.iter().filter(|(look, _)| suspicious(look)).map(|(look, _)| look.began).max();
+        let suspicious: Vec<Instant> =
+            silent.iter().filter(|(look, _)| suspicious(look)).map(|(look, _)| look.began).collect();
         let since = owes.map_or(began, |since| since.min(began));
-        self.silent_from(since, youngest.unwrap_or(began), testimony);
-        if count >= 2 && quick && owes.is_some() && !heard {
+        for look in suspicious {
+            self.silent_from(since, look, testimony);
+        }
+        if quick >= 2 && owes.is_some() && !heard {
             self.tracker.die(class);
         } else {
             self.tracker.suspect(class);
@@ -317,7 +321,12 @@ impl Judge {
         let alive_at = self.alive_at.max(testimony.heard_at);
         let since = alive_at.map_or(since, |alive| alive.max(since));
         self.silent_since = Some(self.silent_since.map_or(since, |known| known.min(since)));
-        self.silent_look = self.silent_look.max(Some(look));
+        let [last, last_but_one] = self.silent_looks;
+        if Some(look) > last {
+            self.silent_looks = [Some(look), last];
+        } else if Some(look) != last && Some(look) > last_but_one {
+            self.silent_looks = [last, Some(look)];
+        }
     }
 
     fn wants_look(&self, now: Instant) -> bool {
@@ -335,17 +344,16 @@ impl Judge {
         match silent.as_slice() {
             // All that are in flight prove that it lived when they began; it is asked for now.
             [] => self.asked,
-            // The second look, if it takes one more.
-            [(look, _)] => {
-                self.wants_second() && now >= look.stage_began + self.patience(look.stage)
+            // Another opinion, if it takes one more.
+            [.., (look, _)] => {
+                self.wants_another() && now >= look.stage_began + self.patience(look.stage)
             }
-            [..] => false,
         }
     }
 
-    /// Whether one silent look is not enough: it never is at first, since traffic may let two count
-    /// long before they run out.
-    fn wants_second(&self) -> bool {
+    /// Whether those that are silent are not enough: at first they never are, since traffic may let
+    /// them count long before they run out.
+    fn wants_another(&self) -> bool {
         match self.tracker.until_dead() {
             0 => false,
             1 => !self.tracker.is_suspect(),
@@ -394,13 +402,13 @@ impl Judge {
 
     /// How long a stage may be silent before that is suspicious.
     fn patience(&self, stage: Stage) -> Duration {
-        let (slowest, least, most) = match stage {
-            Stage::Connecting => (self.connects.slowest(), CONNECT_PATIENCE, self.connect_timeout),
+        let (usual, least, most) = match stage {
+            Stage::Connecting => (self.connects.take(), CONNECT_PATIENCE, self.connect_timeout),
             Stage::Shaking | Stage::Open => {
-                (self.handshakes.slowest(), TLS_PATIENCE, self.tls_timeout)
+                (self.handshakes.take(), TLS_PATIENCE, self.tls_timeout)
             }
         };
-        let patience = slowest.map_or(FIRST_PATIENCE, |slowest| (slowest * SLOWER).max(least));
+        let patience = usual.map_or(FIRST_PATIENCE, |usual| (usual * SLOWER).max(least));
         patience.min(most)
     }
 }
@@ -417,24 +425,29 @@ fn quick(stage: Stage, now: Instant, testimony: &Testimony) -> Duration {
     }
 }
 
-/// The slowest of the last few.
+/// What the last few took, in the middle: those that were in flight when a link failed have taken
+/// long, and say nothing about the network.
 #[derive(Clone, Debug, Default)]
-struct Slowest {
+struct Usual {
     last: [Duration; 8],
     count: usize,
 }
 
-impl Slowest {
+impl Usual {
     fn add(&mut self, took: Duration) {
         let place = self.count % self.last.len();
         if let Some(slot) = self.last.get_mut(place) {
             *slot = took;
         }
-        self.count = self.count.wrapping_add(1);
+        self.count = self.count.saturating_add(1);
     }
 
-    fn slowest(&self) -> Option<Duration> {
-        if self.count == 0 { None } else { self.last.iter().max().copied() }
+    fn take(&self) -> Option<Duration> {
+        let known = self.count.min(self.last.len());
+        let mut last = self.last;
+        let last = last.get_mut(..known)?;
+        last.sort_unstable();
+        last.get(known.checked_sub(1)? / 2).copied()
     }
 }
 

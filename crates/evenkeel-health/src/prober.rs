@@ -61,7 +61,7 @@ pub struct HealthReport {
     pub attempts: u64,
     /// When the silence began that made it a suspect or dead.
     pub silent_since: Option<Instant>,
-    /// When the youngest attempt began to which it has been silent for longer than is usual.
+    /// When the last but one attempt began to which it has been silent for longer than is usual.
     pub silent_look: Option<Instant>,
     /// When an attempt last proved that it is alive.
     pub alive_at: Option<Instant>,

@@ -43,7 +43,7 @@ struct Member {
     class_since: Instant,
     /// When the silence began that makes it a suspect or dead.
     silent_since: Option<Instant>,
-    /// When the youngest probe began to which it was silent.
+    /// When the last but one probe began to which it was silent: two, since one may be lost.
     silent_look: Option<Instant>,
     /// When a probe last proved that it is alive.
     alive_at: Option<Instant>,
