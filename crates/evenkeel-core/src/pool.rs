@@ -39,6 +39,8 @@ pub struct Placement {
     pub leaving: bool,
     /// It is picked before all others as long as it is served.
     pub preferred: bool,
+    /// It has been away, and gets its full share only after so long.
+    pub slow_start: Option<Duration>,
     /// Where its traffic tells of it.
     pub signs: Arc<Signs>,
 }
@@ -87,7 +89,7 @@ impl Pool {
     pub fn new() -> (PoolWriter, Self) {
         let (tell, changed) = watch::channel(());
         let pool = Self { current: Arc::new(ArcSwap::from_pointee(Snapshot::default())), changed };
-        (PoolWriter { pool: pool.clone(), tell, slow_start: Duration::ZERO }, pool)
+        (PoolWriter { pool: pool.clone(), tell }, pool)
     }
 
     /// The state now; held no longer than the pick.
@@ -110,26 +112,13 @@ impl Pool {
 pub struct PoolWriter {
     pool: Pool,
     tell: watch::Sender<()>,
-    slow_start: Duration,
 }
 
 impl PoolWriter {
-    /// Has a backend that is served again start slowly, for so long.
-    #[must_use]
-    pub fn with_slow_start(self, takes: Duration) -> Self {
-        Self { slow_start: takes, ..self }
-    }
-
     /// Makes `placements` the state of the pool. An endpoint that stays keeps its backend and its
     /// connections. Then carries the treatments out: what is to be reset is reset.
     pub fn publish(&mut self, placements: &[Placement], now: Instant) {
         let old = self.pool.current.load_full();
-        // Beside whom a newcomer may take it slowly.
-        let carried = old.serving.iter().any(|served| {
-            placements
-                .iter()
-                .any(|p| p.endpoint == served.endpoint() && p.treatment == Treatment::Serve)
-        });
         let members: Vec<Member> = placements
             .iter()
             .map(|placement| {
@@ -139,9 +128,8 @@ impl PoolWriter {
                     || Arc::new(Backend::with_signs(endpoint, placement.signs.clone())),
                     |m| m.backend.clone(),
                 );
-                let was_served = known.is_some_and(|m| m.treatment == Treatment::Serve);
-                if treatment == Treatment::Serve && !was_served && carried {
-                    backend.start_slowly(now, self.slow_start);
+                if let Some(takes) = placement.slow_start {
+                    backend.start_slowly(now, takes);
                 }
                 Member { backend, evidence, treatment, leaving }
             })
@@ -197,6 +185,7 @@ mod tests {
             treatment,
             leaving: false,
             preferred: false,
+            slow_start: None,
             signs: Arc::default(),
         }
     }
@@ -233,22 +222,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_served_again_beside_others_starts_slowly() {
-        let (writer, pool) = Pool::new();
-        let mut writer = writer.with_slow_start(Duration::from_secs(30));
+    fn who_has_been_away_starts_slowly() {
+        let (mut writer, pool) = Pool::new();
         let now = Instant::now();
+        let slow_start = Some(Duration::from_secs(30));
+        let back = Placement { slow_start, ..place(2, Class::Ready, Treatment::Serve) };
+        writer.publish(&[place(1, Class::Ready, Treatment::Serve), back], now);
         let shares = |at| -> Vec<u32> {
             pool.snapshot().serving().iter().map(|backend| backend.share(at)).collect()
         };
-        let both = [
-            place(1, Class::Ready, Treatment::Serve),
-            place(2, Class::Ready, Treatment::Serve),
-        ];
-        writer.publish(&both, now);
-        assert_eq!(shares(now), [1024, 1024], "at the start nobody carries the load");
-        let one_down = [both[0].clone(), place(2, Class::Refused, Treatment::Drain)];
-        writer.publish(&one_down, now);
-        writer.publish(&both, now);
         assert_eq!(shares(now), [1024, 102]);
         assert_eq!(shares(now + Duration::from_secs(30)), [1024, 1024]);
     }

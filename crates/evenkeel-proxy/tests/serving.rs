@@ -72,6 +72,7 @@ impl Service {
                 treatment: *treatment,
                 leaving: false,
                 preferred: false,
+                slow_start: None,
                 signs: self.signs.entry(*address).or_default().clone(),
             })
             .collect();

@@ -49,13 +49,29 @@ struct Member {
     alive_at: Option<Instant>,
     /// Since when it has been drained, if it is.
     drained_since: Option<Instant>,
+    /// Since when it gets no new connections, for what is known of it.
+    away_since: Option<Instant>,
     last: Option<(Outcome, Instant)>,
     leaving_since: Option<Instant>,
     signs: Arc<Signs>,
     stop: CancellationToken,
 }
 
+/// Who was away for less than this has lost nothing: a suspicion that was cleared.
+const AWAY: Duration = Duration::from_secs(2);
+
 impl Member {
+    /// Takes note of how it is treated from now on. True if it is served again after it was away.
+    fn comes_back(&mut self, treatment: Treatment, now: Instant) -> bool {
+        if treatment != Treatment::Serve {
+            // At the start nothing is known of any, and none of them is cold beside the others.
+            let known = self.evidence.health != Health::Unknown;
+            self.away_since = self.away_since.or(known.then_some(now));
+            return false;
+        }
+        self.away_since.take().is_some_and(|since| now - since >= AWAY)
+    }
+
     /// What a decision about it rests on.
     fn case(&self, endpoint: Endpoint) -> Case {
         let testimony = self.signs.testimony();
@@ -141,7 +157,7 @@ impl Reconciler {
             decide_at: None,
             pacing: Pacing::new(failover.reset_rate),
             balancer,
-            writer: writer.with_slow_start(failover.slow_start.into()),
+            writer,
             config,
             own,
             api_members,
@@ -292,6 +308,7 @@ impl Reconciler {
             silent_look: None,
             alive_at: None,
             drained_since: None,
+            away_since: None,
             last: None,
             leaving_since: None,
             signs,
@@ -368,9 +385,10 @@ impl Reconciler {
             self.members.iter().map(|(endpoint, member)| member.case(*endpoint)).collect();
         let decision = self.decider.decide(&cases, now);
         self.decide_at = decision.until;
+        let takes = Duration::from(self.config.failover.slow_start);
         let placements: Vec<Placement> = self
             .members
-            .iter()
+            .iter_mut()
             .zip(decision.treatments)
             .map(|((endpoint, member), treatment)| Placement {
                 endpoint: *endpoint,
@@ -378,6 +396,7 @@ impl Reconciler {
                 treatment,
                 leaving: member.leaving_since.is_some(),
                 preferred: false,
+                slow_start: member.comes_back(treatment, now).then_some(takes),
                 signs: member.signs.clone(),
             })
             .collect();
