@@ -187,7 +187,7 @@ fn check_says_that_a_config_is_valid_and_what_happens_at_worst() {
         // A connect every 2 s, of 1.2 s at most, and two of them.
         let silent = lines.find(|line| line.starts_with("silent: its host is gone")).unwrap();
         let cells: Vec<&str> = silent.split("  ").filter(|cell| !cell.is_empty()).collect();
-        assert_eq!(cells, ["silent: its host is gone", "2.5s", "3.75s"]);
+        assert_eq!(cells, ["silent: its host is gone", "2s500ms", "3s750ms"]);
         assert_eq!(stderr(&output), "");
     }
     let warned = ConfigFile::new(&(head(admin) + &service("api", listen, one)));

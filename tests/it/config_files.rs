@@ -267,11 +267,17 @@ fn the_ranges_in_the_reference_are_true() {
                 if key == "members" {
                     *line = line.replace(r#", "10.0.0.12:6443", "10.0.0.13:6443""#, "");
                 }
-                if key == "attemptTimeout" {
+                if key == "attemptDelay" || key == "attemptTimeout" {
                     *line = line.replace(" timeout: 5s", " timeout: 1m");
                 }
+                if key == "attemptDelay" {
+                    *line = line.replace("attemptTimeout: 2s", "attemptTimeout: 30s");
+                }
+                if key == "attemptTimeout" || key == "timeout" {
+                    *line = line.replace("attemptDelay: 100ms", "attemptDelay: 10ms");
+                }
                 if key == "timeout" {
-                    *line = line.replace("attemptTimeout: 500ms", "attemptTimeout: 10ms");
+                    *line = line.replace("attemptTimeout: 2s", "attemptTimeout: 10ms");
                 }
             }
             let output = on_file(&["check"], &written(&folder, &lines.join("\n")));
@@ -293,6 +299,18 @@ fn the_ranges_in_the_reference_are_true() {
         "answerTimeout",
         "rise",
         "fall",
+        "brake",
+        "shuttingDown",
+        "refused",
+        "etcdUnready",
+        "left",
+        "resetRate",
+        "shutdownDelay",
+        "slowStart",
+        "maxSkew",
+        "rate",
+        "idle",
+        "attemptDelay",
         "attemptTimeout",
         "timeout",
         "idleTimeout",

@@ -276,6 +276,7 @@ pub(crate) mod tests {
                 "needed": 1,
                 "tolerable": 0,
                 "failsOpen": false,
+                "resetsHeld": 0,
                 "identityVerified": true,
                 "policy": "leastConnections",
                 "connections": 4,

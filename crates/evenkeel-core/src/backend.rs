@@ -24,6 +24,8 @@ pub struct Backend {
     /// for how long it is good without waiting for anything.
     era: AtomicU32,
     signs: Arc<Signs>,
+    /// Idle connections that are still to be ended, so that their clients come back elsewhere.
+    to_shed: AtomicU32,
     /// Its slow start, by the clock of `signs`: when it began, and how long it takes in
     /// microseconds. 0 is none.
     ramp_began: AtomicU64,
@@ -43,6 +45,7 @@ impl Backend {
             active: AtomicUsize::new(0),
             era: AtomicU32::new(0),
             signs,
+            to_shed: AtomicU32::new(0),
             ramp_began: AtomicU64::new(0),
             ramp_takes: AtomicU64::new(0),
         }
@@ -69,6 +72,18 @@ impl Backend {
         let share = passed.saturating_mul(u64::from(FULL_SHARE)).checked_div(takes);
         let share = share.and_then(|share| u32::try_from(share).ok()).unwrap_or(FULL_SHARE);
         share.clamp(FIRST_SHARE, FULL_SHARE)
+    }
+
+    /// Has so many of its connections ended that are idle, at the next
+    /// [`sweep`](crate::pool::PoolWriter::sweep). What was asked for before and not found is forgotten.
+    pub fn shed(&self, connections: u32) {
+        self.to_shed.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether one more is to be ended: it is counted then.
+    pub fn take_shed(&self) -> bool {
+        let one_less = |count: u32| count.checked_sub(1);
+        self.to_shed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     /// Has its share grow from a tenth to the full one within so long.
@@ -163,6 +178,14 @@ mod tests {
         assert_eq!(backend.active(), 2);
         drop(slots);
         assert_eq!(backend.active(), 0);
+    }
+
+    #[test]
+    fn no_more_is_shed_than_was_asked_for() {
+        let backend = backend();
+        assert!(!backend.take_shed());
+        backend.shed(2);
+        assert!(backend.take_shed() && backend.take_shed() && !backend.take_shed());
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl PoolWriter {
         self.tell.send_replace(());
     }
 
+    /// Has whoever holds connections look at them, though nothing is published.
+    pub fn sweep(&self) {
+        self.tell.send_replace(());
+    }
+
     /// The state that was last published.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.pool.current.load_full()

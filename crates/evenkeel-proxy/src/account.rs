@@ -29,18 +29,21 @@ pub enum Ended {
     Idle,
     /// We reset it: its backend is treated `reset`.
     Reset,
+    /// We ended it, idle as it was, so that its client comes back to a backend with fewer.
+    Rebalanced,
     /// We ended it: the process went down.
     Aborted,
 }
 
 impl Ended {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Finished,
         Self::ClientReset,
         Self::BackendReset,
         Self::Idle,
         Self::Reset,
+        Self::Rebalanced,
         Self::Aborted,
     ];
 
@@ -52,6 +55,7 @@ impl Ended {
             Self::BackendReset => "backend_reset",
             Self::Idle => "idle",
             Self::Reset => "reset",
+            Self::Rebalanced => "rebalanced",
             Self::Aborted => "aborted",
         }
     }

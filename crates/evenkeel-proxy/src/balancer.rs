@@ -1,6 +1,7 @@
 //! What all connections of a service share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_core::backend::Backend;
 use evenkeel_core::endpoint::Endpoint;
@@ -23,10 +24,13 @@ pub struct Balancer {
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: ServiceMetrics,
     pub(crate) pace: Pace,
+    /// How long a connection that is ended for balance's sake must have been idle.
+    pub(crate) shed_idle: Duration,
 }
 
 impl Balancer {
-    /// Makes the data plane of the service `name` over `pool`.
+    /// Makes the data plane of the service `name` over `pool`. Where a backend is to shed
+    /// connections, those go that have been idle for `shed_idle`.
     ///
     /// Takes metric handles: the recorder must be installed before.
     pub fn new(
@@ -36,6 +40,7 @@ impl Balancer {
         connect: ConnectConfig,
         relay: RelayConfig,
         policy: Policy,
+        shed_idle: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
@@ -46,6 +51,7 @@ impl Balancer {
             metrics: ServiceMetrics::new(name, listen.max_connections),
             admission: Admission::new(listen),
             pace: Pace::default(),
+            shed_idle,
         })
     }
 

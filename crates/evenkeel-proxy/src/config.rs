@@ -9,6 +9,8 @@ use evenkeel_core::units::{Span, between};
 use garde::Validate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::first_flight::Replay;
+
 /// What carries all services: the key `dataPlane`.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Validate, schemars::JsonSchema,
@@ -202,6 +204,11 @@ pub struct ConnectConfig {
     /// From `10ms` to `1m`; default `5s`.
     #[garde(custom(between(Span::from_millis(10), Span::from_secs(60))))]
     pub timeout: Span,
+    /// Which first bytes of a client may go to another backend, where one fails before its first
+    /// byte: `clientHello` (a TLS ClientHello without early data), `anything` (up to 16 KiB; only
+    /// where what a client says first may be heard twice) or `nothing`. Default `clientHello`.
+    #[garde(skip)]
+    pub replay: Replay,
 }
 
 impl Default for ConnectConfig {
@@ -210,6 +217,7 @@ impl Default for ConnectConfig {
             attempt_delay: Span::from_millis(100),
             attempt_timeout: Span::from_secs(2),
             timeout: Span::from_secs(5),
+            replay: Replay::default(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::account::{Book, Ended, EntryNumber, PageNumber, Record};
 use crate::admission::Permit;
 use crate::balancer::Balancer;
 use crate::connect::ConnectError;
+use crate::first_flight::Replay;
 use crate::metrics::Rejected;
 use crate::opening::{Opened, Opening, Settled, With};
 use crate::relay::drive::{Driven, Mover, Owed, Wire};
@@ -68,6 +69,8 @@ struct Relaying {
     said: u64,
     /// When a byte last moved.
     moved_at: Instant,
+    /// It is ended so that its client comes back elsewhere.
+    shed: bool,
 }
 
 /// The backend's side is gone, and the client is still given what it is owed before it is reset.
@@ -128,9 +131,10 @@ impl Connection {
         address: SocketAddr,
         page: PageNumber,
         permit: Permit,
+        replay: Replay,
         now: Instant,
     ) -> Self {
-        let phase = Phase::Opening(Box::new(Opening::new(now)), Readiness::default());
+        let phase = Phase::Opening(Box::new(Opening::new(now, replay)), Readiness::default());
         Self { client, address, page, started: now, phase, _permit: permit }
     }
 
@@ -157,11 +161,15 @@ impl Connection {
     }
 
     /// What a change of its service's pool is to it.
-    pub(crate) fn swept(&self) -> Swept {
-        match &self.phase {
+    pub(crate) fn swept(&mut self, idle: Duration, now: Instant) -> Swept {
+        match &mut self.phase {
             // Its backend may be one to be left by now, which costs the client nothing.
             Phase::Opening(..) => Swept::RunNow,
             Phase::Relaying(relaying) if relaying.slot.is_reset() => Swept::ResetInTurn,
+            Phase::Relaying(relaying) if relaying.may_be_shed(idle, now) => {
+                relaying.shed = true;
+                Swept::RunNow
+            }
             Phase::Relaying(_) | Phase::Flushing(_) | Phase::Over => Swept::Stays,
         }
     }
@@ -229,7 +237,7 @@ impl Connection {
     fn settle(&self, settled: Settled, tools: &mut Tools<'_>) -> Relaying {
         let Settled { backend, slot, entry, wire, first: _, said } = settled;
         tools.book.settled(self.page, entry, said);
-        Relaying { backend, slot, entry, kept: false, wire, said, moved_at: tools.now }
+        Relaying { backend, slot, entry, kept: false, wire, said, moved_at: tools.now, shed: false }
     }
 
     /// Ends it by our own doing: the backend at once, the client once it has what it is owed.
@@ -237,7 +245,7 @@ impl Connection {
         let Phase::Relaying(relaying) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
-        let Relaying { backend, slot, entry, kept: _, wire, said, moved_at: _ } = relaying;
+        let Relaying { backend, slot, entry, wire, said, .. } = relaying;
         socket::reset(backend);
         let to_backend = wire.relay.to_backend.moved().saturating_add(said);
         let has_fin = wire.relay.to_client.is_ended();
@@ -257,7 +265,7 @@ impl Connection {
     fn over(&mut self, ended: Ended, tools: &mut Tools<'_>) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Relaying(relaying) => {
-                let Relaying { backend, slot, entry, kept: _, wire, said, moved_at: _ } = relaying;
+                let Relaying { backend, slot, entry, wire, said, .. } = relaying;
                 let to_backend = wire.relay.to_backend.moved().saturating_add(said);
                 let to_client = wire.relay.to_client.moved();
                 if ended != Ended::Finished {
@@ -327,6 +335,15 @@ enum Next {
 }
 
 impl Relaying {
+    /// Whether its backend is to have fewer connections, and this one is not in use.
+    fn may_be_shed(&self, idle: Duration, now: Instant) -> bool {
+        let is_idle = now.saturating_duration_since(self.moved_at) >= idle;
+        !self.shed
+            && is_idle
+            && !self.wire.relay.is_half_closed()
+            && self.slot.backend().take_shed()
+    }
+
     /// Moves what can be moved.
     fn run(
         &mut self,
@@ -362,6 +379,7 @@ impl Relaying {
             Driven::Ended(Verdict::BackendReset) => Next::End(Ended::BackendReset),
             Driven::Waits | Driven::Yields if self.slot.is_reset() => Next::End(Ended::Reset),
             Driven::Waits | Driven::Yields if tools.aborting => Next::End(Ended::Aborted),
+            Driven::Waits | Driven::Yields if self.shed => Next::End(Ended::Rebalanced),
             Driven::Yields => Next::Ran(Ran::Yields),
             Driven::Waits => self.wait(started, tools),
         }

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest ClientHello that is kept. Go's, with a post-quantum key share, has 1.7 kB.
 const LONGEST: usize = 16 * 1024;
 
@@ -19,9 +21,26 @@ const CLIENT_HELLO: u8 = 1;
 /// Extension `early_data` (RFC 8446 4.2.10): what follows the hello is a request, sent blindly.
 const EARLY_DATA: u16 = 42;
 
+/// Which first bytes of a client may go to another backend: the key `connect.replay`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum Replay {
+    /// A TLS ClientHello without early data: no server acts on it.
+    #[default]
+    ClientHello,
+    /// Whatever the client says before the backend does, up to 16 KiB. Only for protocols in which
+    /// nothing is done by what a client says first, or doing it twice does no harm.
+    Anything,
+    /// Nothing.
+    Nothing,
+}
+
 /// The bytes that a client has sent so far, all of which may be said again.
 #[derive(Debug, Default)]
 pub(crate) struct FirstFlight {
+    replay: Replay,
     bytes: Vec<u8>,
     spent: bool,
     whole: bool,
@@ -29,21 +48,28 @@ pub(crate) struct FirstFlight {
 
 impl FirstFlight {
     /// Nothing said yet.
-    pub(crate) fn new() -> Self {
-        Self::default()
+    pub(crate) fn new(replay: Replay) -> Self {
+        Self { replay, ..Self::default() }
     }
 
     /// Keeps what the client says next if it may be said again with all that was said before. If
     /// not nothing is kept, and nothing ever will be.
     pub(crate) fn keep(&mut self, bytes: &[u8]) -> bool {
         // Judged before it is copied: what is no hello costs nothing.
-        let begins = !self.bytes.is_empty() || begins_a_record(bytes);
+        let begins = match self.replay {
+            Replay::ClientHello => !self.bytes.is_empty() || begins_a_record(bytes),
+            Replay::Anything => true,
+            Replay::Nothing => false,
+        };
         if self.spent || !begins || self.bytes.len().saturating_add(bytes.len()) > LONGEST {
             self.spent = true;
             return false;
         }
         let before = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
+        if self.replay == Replay::Anything {
+            return true;
+        }
         let said = judge(&self.bytes);
         self.spent = said == Said::Other;
         self.whole = said == Said::Whole;
@@ -216,7 +242,7 @@ mod tests {
     }
 
     fn spent(bytes: &[u8]) -> bool {
-        let mut flight = FirstFlight::new();
+        let mut flight = FirstFlight::new(Replay::ClientHello);
         let kept = flight.keep(bytes);
         assert_eq!(flight.bytes(), if kept { bytes } else { &[] });
         !kept
@@ -228,7 +254,7 @@ mod tests {
             let bytes = hello(&[0, 10, 43], record);
             for length in 0..=bytes.len() {
                 assert!(!spent(&bytes[..length]), "{length} of {} ({record})", bytes.len());
-                let mut flight = FirstFlight::new();
+                let mut flight = FirstFlight::new(Replay::ClientHello);
                 assert_eq!(length > 0 && flight.keep(&bytes[..length]), length > 0);
                 assert_eq!(flight.is_whole(), length == bytes.len(), "{length} ({record})");
             }
@@ -269,7 +295,7 @@ mod tests {
 
     #[test]
     fn once_spent_it_stays_spent() {
-        let mut flight = FirstFlight::new();
+        let mut flight = FirstFlight::new(Replay::ClientHello);
         assert!(!flight.keep(b"GET"));
         assert!(!flight.keep(&hello(&[], 4000)));
     }
@@ -291,5 +317,16 @@ mod tests {
             record.extend(bytes);
             spent(&record);
         }
+    }
+
+    #[test]
+    fn what_else_may_be_said_again_is_for_the_config_to_say() {
+        let mut anything = FirstFlight::new(Replay::Anything);
+        assert!(anything.keep(b"PING\r\n") && anything.keep(&[0; 1000]));
+        assert_eq!(anything.bytes().len(), 1006);
+        assert!(!anything.keep(&[0; LONGEST]), "but not more than is kept");
+        assert!(!anything.keep(b"x"));
+        let mut nothing = FirstFlight::new(Replay::Nothing);
+        assert!(!nothing.keep(&[22, 3, 1]));
     }
 }

@@ -46,6 +46,7 @@ pub use config::{
     ConnectConfig, DataPlaneConfig, ListenAddress, ListenAddressError, ListenConfig, RelayConfig,
 };
 pub use data_plane::DataPlane;
+pub use first_flight::Replay;
 pub use listener::{BindError, Listener};
 pub use metrics::describe;
 pub use policy::Policy;

@@ -26,7 +26,7 @@ use crate::account::{Book, EntryNumber, PageNumber};
 use crate::balancer::Balancer;
 use crate::connect::{self, AttemptError, ConnectError};
 use crate::connection::STAYS;
-use crate::first_flight::FirstFlight;
+use crate::first_flight::{FirstFlight, Replay};
 use crate::relay::drive::{Mover, Stock, Wire, send_to};
 use crate::relay::{Got, Readiness, Relay, Want, Way};
 use crate::socket::{self, ConnectStart};
@@ -204,9 +204,9 @@ impl Racer {
 }
 
 impl Opening {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, replay: Replay) -> Self {
         Self {
-            flight: FirstFlight::new(),
+            flight: FirstFlight::new(replay),
             tried: Vec::new(),
             waits_since: now,
             last: None,

@@ -269,12 +269,21 @@ impl DataThread {
 
     /// Sees to connections whose backend is treated otherwise by now.
     fn sweep(&mut self, now: Instant) {
-        self.queue_all(|connection| connection.swept() == Swept::RunNow);
-        let new = self.connections.iter_mut().filter_map(|(_, live)| {
-            let in_turn = live.connection.swept() == Swept::ResetInTurn;
-            (in_turn && !std::mem::replace(&mut live.resetting, true)).then_some(live.id)
+        let Self { services, connections, resets, ready, .. } = self;
+        let in_turn = connections.iter_mut().filter_map(|(_, live)| {
+            let service = services.get(live.connection.page.place())?;
+            match live.connection.swept(service.shed_idle, now) {
+                Swept::Stays => None,
+                Swept::RunNow => {
+                    live.queue(ready);
+                    None
+                }
+                Swept::ResetInTurn => {
+                    (!std::mem::replace(&mut live.resetting, true)).then_some(live.id)
+                }
+            }
         });
-        let at_once = self.resets.add(new, now);
+        let at_once = resets.add(in_turn, now);
         for id in at_once {
             self.queue_one(id);
         }
@@ -352,7 +361,7 @@ impl DataThread {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(place(entry.key()), self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
-        let connection = Connection::new(socket, address, page, permit, now);
+        let connection = Connection::new(socket, address, page, permit, balancer.connect.replay, now);
         if let Err(error) = self.poller.add_leg(connection.client(), id, Side::Client) {
             tracing::debug!(%error, "client not polled");
             balancer.metrics.rejected(Rejected::NoDescriptors);
@@ -545,6 +554,8 @@ mod tests {
     use crate::config::{ConnectConfig, ListenConfig, RelayConfig};
     use crate::policy::Policy;
 
+    const SELDOM: Duration = Duration::from_secs(60);
+
     /// A thread that does not run, and a way to give it clients.
     fn thread() -> (DataThread, impl Fn() -> Client) {
         let (_, mut threads) = Shared::threads(1).unwrap();
@@ -552,7 +563,7 @@ mod tests {
         let (listen, relay) = (ListenConfig::on(Vec::new()), RelayConfig::default());
         let connect = ConnectConfig::default();
         let balancer =
-            Balancer::new("api", pool, &listen, connect, relay, Policy::default());
+            Balancer::new("api", pool, &listen, connect, relay, Policy::default(), SELDOM);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = move || {
             let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

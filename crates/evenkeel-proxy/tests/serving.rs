@@ -24,6 +24,9 @@ use tokio::time::{Instant, timeout};
 
 const THREADS: usize = 2;
 
+/// After which idle connections may be shed.
+const SHED_IDLE: Duration = Duration::from_millis(200);
+
 const SOON: Duration = Duration::from_secs(20);
 
 struct Service {
@@ -50,8 +53,9 @@ fn configured(listen: &str, config: &ListenConfig, relay: RelayConfig) -> Servic
         attempt_delay: Span::from_millis(100),
         attempt_timeout: Span::from_millis(300),
         timeout: Span::from_secs(2),
+        ..ConnectConfig::default()
     };
-    let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default());
+    let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default(), SHED_IDLE);
     let listen = ListenAddress::new(listen.parse().unwrap());
     let listener = Listener::bind(listen, &RelayConfig::default(), THREADS).unwrap();
     let address = listener.address();
@@ -583,4 +587,42 @@ fn an_address_in_use_is_named() {
     let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let error = bind(first.address()).unwrap_err().to_string();
     assert!(error.contains(&first.address().to_string()) && error.contains("in use"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_shed_is_idle_and_no_more_than_was_asked_for() {
+    let mut service = service("127.0.0.1:0", 100);
+    let (a, b) = (
+        backend(b'a', &service.tasks, &service.shutdown).await,
+        backend(b'b', &service.tasks, &service.shutdown).await,
+    );
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = TcpStream::connect(service.address).await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        clients.push(client);
+    }
+    service.publish(&[(a, READY.0, READY.1), (b, READY.0, READY.1)]);
+    let busy = &mut clients[0];
+    let began = Instant::now();
+    let overloaded = service.writer.snapshot().members()[0].backend.clone();
+    let mut shed = 0;
+    while shed < 2 {
+        // It is in use all the time.
+        busy.write_all(b"x").await.unwrap();
+        busy.read_exact(&mut [0]).await.unwrap();
+        if shed == 0 && began.elapsed() > 2 * SHED_IDLE {
+            overloaded.shed(2);
+            service.writer.sweep();
+        }
+        shed = 6 - overloaded.active();
+        assert!(began.elapsed() < SOON, "nothing is shed");
+    }
+    // It stays at that.
+    service.writer.sweep();
+    busy.write_all(b"x").await.unwrap();
+    timeout(SOON, busy.read_exact(&mut [0])).await.unwrap().unwrap();
+    assert_eq!(overloaded.active(), 4);
+    service.end().await;
 }

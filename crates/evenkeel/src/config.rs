@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::{is_local, warnings};
 pub(crate) use self::credentials::{CredentialsConfig, FileCredentials, KubeconfigCredentials};
-pub(crate) use self::failover::{DrainConfig, FailoverConfig};
+pub(crate) use self::failover::{DrainConfig, FailoverConfig, RebalanceMode};
 use self::mistake::Mistake;
 pub(crate) use self::mistake::Mistakes;
 use self::tree::{Node, Step, Value};

@@ -29,6 +29,10 @@ pub(crate) fn describe() {
         "evenkeel_service_resets_held",
         "Backends whose connections are not reset for now, because no other is heard either"
     );
+    describe_gauge!(
+        "evenkeel_service_skew_ratio",
+        "How many more connections the backend with most has than each should, as a share"
+    );
     describe_gauge!("evenkeel_service_listening", "1 while a listener takes clients");
     describe_gauge!("evenkeel_backend_ready", "1 while a backend says it can serve");
     describe_gauge!("evenkeel_connections_active", "Open connections of a backend");
@@ -76,6 +80,11 @@ impl ServiceGauges {
     pub(crate) fn held(&self, backends: usize) {
         gauge!("evenkeel_service_resets_held", "service" => self.service.clone())
             .set(number(backends));
+    }
+
+    /// How unevenly connections are spread.
+    pub(crate) fn skew(&self, ratio: f64) {
+        gauge!("evenkeel_service_skew_ratio", "service" => self.service.clone()).set(ratio);
     }
 
     pub(crate) fn health_changed(&self, backend: Endpoint, to: Health) {

@@ -12,6 +12,7 @@
 //! ```
 
 mod pacing;
+mod rebalancing;
 mod reconciler;
 
 use std::net::SocketAddr;
@@ -142,6 +143,7 @@ impl Service {
             config.connect.clone(),
             config.relay.clone(),
             config.policy.clone(),
+            config.failover.rebalance.idle.into(),
         );
         let mut own = around.listeners.clone();
         own.extend(bound.iter().map(Listener::address));

@@ -32,6 +32,9 @@ pub(crate) struct FailoverConfig {
     /// `0s` to `10m`; default `30s`.
     #[garde(custom(between(Span::from_secs(0), Span::from_secs(600))))]
     pub(crate) slow_start: Span,
+    /// Whether and how connections are spread anew, where one endpoint has far more than the rest.
+    #[garde(dive)]
+    pub(crate) rebalance: RebalanceConfig,
 }
 
 impl Default for FailoverConfig {
@@ -42,8 +45,52 @@ impl Default for FailoverConfig {
             reset_rate: 1000,
             shutdown_delay: None,
             slow_start: Span::from_secs(30),
+            rebalance: RebalanceConfig::default(),
         }
     }
+}
+
+/// How connections are spread anew after a rolling restart: the key `rebalance`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RebalanceConfig {
+    /// `off`, `dryRun` (only events and the metric `evenkeel_service_skew_ratio` tell what would be
+    /// done) or `on`: idle connections of the endpoint that has most are ended, and their clients
+    /// come back to the one that has fewest. Default `off`.
+    #[garde(skip)]
+    pub(crate) mode: RebalanceMode,
+    /// How many percent more connections than each should have are left alone. From 5 to 1000;
+    /// default 20.
+    #[garde(range(min = 5, max = 1000))]
+    pub(crate) max_skew: u32,
+    /// Connections that are ended a second at most. From 1 to 1000; default 1.
+    #[garde(range(min = 1, max = 1000))]
+    pub(crate) rate: u32,
+    /// How long no byte may have moved in either direction on a connection that is ended. From `1s`
+    /// to `1h`; default `10s`.
+    #[garde(custom(between(Span::from_secs(1), Span::from_secs(3600))))]
+    pub(crate) idle: Span,
+}
+
+impl Default for RebalanceConfig {
+    fn default() -> Self {
+        Self { mode: RebalanceMode::Off, max_skew: 20, rate: 1, idle: Span::from_secs(10) }
+    }
+}
+
+/// Whether connections are spread anew.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum RebalanceMode {
+    /// They are not.
+    #[default]
+    Off,
+    /// It is told what would be done.
+    DryRun,
+    /// They are.
+    On,
 }
 
 /// How long open connections of a drained endpoint may go on: the key `drain`.

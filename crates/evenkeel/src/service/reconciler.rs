@@ -24,8 +24,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::pacing::Pacing;
+use super::rebalancing;
 use super::{MemberView, QUEUE, SourceHandle, Surroundings, View};
-use crate::config::{ServiceConfig, is_local};
+use crate::config::{RebalanceMode, ServiceConfig, is_local};
 use crate::credentials::Identity;
 use crate::membership::Membership;
 use crate::metrics::ServiceGauges;
@@ -109,6 +110,8 @@ pub(super) struct Reconciler {
     /// When to decide again, if nothing changes before.
     decide_at: Option<Instant>,
     pacing: Pacing,
+    /// One backend has more connections than it should.
+    is_skewed: bool,
     balancer: Arc<Balancer>,
     view: watch::Sender<View>,
     gauges: ServiceGauges,
@@ -156,6 +159,7 @@ impl Reconciler {
             held: 0,
             decide_at: None,
             pacing: Pacing::new(failover.reset_rate),
+            is_skewed: false,
             balancer,
             writer,
             config,
@@ -198,6 +202,7 @@ impl Reconciler {
                 Some(()) = changed.recv() => self.discover(),
                 _ = housekeeping.tick() => {
                     self.forget_the_gone();
+                    self.rebalance();
                     if self.endpoints.is_empty() {
                         self.bootstrap_api_members().await;
                     }
@@ -526,6 +531,37 @@ impl Reconciler {
         }
         if !gone.is_empty() {
             self.decide();
+        }
+    }
+
+    /// Spreads connections anew, as far as the config wants it.
+    fn rebalance(&mut self) {
+        let config = &self.config.failover.rebalance;
+        let pool = self.writer.snapshot();
+        let skew = rebalancing::skew(&pool, Instant::now());
+        self.gauges.skew(skew.map_or(0.0, |skew| skew.percent / 100.0));
+        let sheds = skew.map_or(0, |skew| skew.sheds(config.max_skew, config.rate));
+        let is_on = match config.mode {
+            RebalanceMode::Off => return,
+            RebalanceMode::DryRun => false,
+            RebalanceMode::On => true,
+        };
+        let backend = skew.and_then(|skew| pool.serving().get(skew.place));
+        let was = std::mem::replace(&mut self.is_skewed, sheds > 0);
+        let Some((backend, skew)) = backend.zip(skew).filter(|_| sheds > 0) else { return };
+        if !was {
+            let verb = if is_on { "are" } else { "would be" };
+            let what = format!(
+                "has {:.0} % more connections than each should: idle ones {verb} ended, {} a second \
+                 at most",
+                skew.percent, config.rate
+            );
+            tracing::info!(service = %self.config.name, backend = %backend.endpoint(), "{what}");
+            self.note(backend.endpoint(), what);
+        }
+        if is_on {
+            backend.shed(sheds);
+            self.writer.sweep();
         }
     }
 
