@@ -10,6 +10,7 @@
 mod credentials;
 mod ends;
 mod kubectl;
+mod local_first;
 mod membership;
 mod silence;
 mod site;

@@ -27,11 +27,13 @@ mod request;
 mod target;
 mod tcp;
 mod tls;
+mod version;
 
 pub use https::HttpsProbe;
 pub use kube_apiserver::KubeApiserverProbe;
 pub use tcp::TcpProbe;
 pub use tls::TlsProbe;
+pub use version::{Version, version};
 
 /// What a probe asks of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, JsonSchema)]

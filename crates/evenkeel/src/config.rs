@@ -216,6 +216,12 @@ pub(crate) struct ServiceConfig {
     #[serde(default)]
     #[garde(dive)]
     pub(crate) policy: Policy,
+    /// Whether the endpoint on this host goes before all others: for control-plane nodes, whose own
+    /// API server answers without a trip over the network. As long as it is ready, and its minor
+    /// version is not older than that of the rest. Default `false`.
+    #[serde(default)]
+    #[garde(skip)]
+    pub(crate) local_first: bool,
     /// How many backends must be ready for the service to work, which is what `status` counts the
     /// failure tolerance from: `none` (one is enough) or `stacked` (a majority, since each API
     /// server stands for the etcd member on its node). Default `none`; with the preset

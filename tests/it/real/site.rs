@@ -41,7 +41,8 @@ impl Site {
         let lb = network.host("lb").unwrap();
         let client = network.host("client").unwrap();
         let begun = Instant::now();
-        let options = Options { extra_sans: vec![lb.ipv4().to_string()], ..options };
+        let mut options = options;
+        options.extra_sans.push(lb.ipv4().to_string());
         let plane = ControlPlane::start(&network, &assets, &options).unwrap();
         println!("control plane: started in {:.1?}", begun.elapsed());
         Some(Self { plane, lb, client, network, _alone: alone })
@@ -153,10 +154,15 @@ services:
 
     /// Starts evenkeel with a command line, and waits until its admin endpoint answers.
     pub(super) fn start_evenkeel(&self, args: &[&str]) -> Evenkeel {
-        let mut command = without_environment(self.lb.command(EVENKEEL));
+        Self::start_evenkeel_on(&self.lb, args)
+    }
+
+    /// As [`Site::start_evenkeel`], on a host of the control plane.
+    pub(super) fn start_evenkeel_on(host: &Host, args: &[&str]) -> Evenkeel {
+        let mut command = without_environment(host.command(EVENKEEL));
         command.args(args);
-        let process = self.lb.spawn("evenkeel", command).unwrap();
-        let evenkeel = Evenkeel { process, host: self.lb.clone() };
+        let process = host.spawn("evenkeel", command).unwrap();
+        let evenkeel = Evenkeel { process, host: host.clone() };
         wait("evenkeel is alive", Duration::from_secs(5), || {
             evenkeel.host.fetch(ADMIN, "/livez").is_ok_and(|(status, _)| status == 200)
         });

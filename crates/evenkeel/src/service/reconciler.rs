@@ -17,6 +17,7 @@ use evenkeel_discovery::members::Members;
 use evenkeel_discovery::merge::merge;
 use evenkeel_discovery::sighting::Sighting;
 use evenkeel_discovery::source::Source;
+use evenkeel_health::probe::{Version, version};
 use evenkeel_health::{HealthReport, Prober};
 use evenkeel_proxy::Balancer;
 use tokio::sync::{mpsc, watch};
@@ -54,9 +55,20 @@ struct Member {
     away_since: Option<Instant>,
     last: Option<(Outcome, Instant)>,
     leaving_since: Option<Instant>,
+    /// It is on this host.
+    is_local: bool,
+    version: Option<Version>,
+    version_asked: Option<Instant>,
     signs: Arc<Signs>,
     stop: CancellationToken,
 }
+
+/// How long a member's version is believed: it changes with a restart, and that takes longer than to
+/// ask all again.
+const VERSION_LASTS: Duration = Duration::from_secs(30);
+
+/// What a member says of its version.
+type VersionReport = (Endpoint, Option<Version>);
 
 /// Who was away for less than this has lost nothing: a suspicion that was cleared.
 const AWAY: Duration = Duration::from_secs(2);
@@ -116,6 +128,7 @@ pub(super) struct Reconciler {
     view: watch::Sender<View>,
     gauges: ServiceGauges,
     reports: (mpsc::Sender<HealthReport>, mpsc::Receiver<HealthReport>),
+    versions: (mpsc::Sender<VersionReport>, mpsc::Receiver<VersionReport>),
     around: Surroundings,
     random: fastrand::Rng,
 }
@@ -174,6 +187,7 @@ impl Reconciler {
             fails_open: false,
             view,
             reports: mpsc::channel(QUEUE),
+            versions: mpsc::channel(QUEUE),
             around,
             random: fastrand::Rng::new(),
         };
@@ -198,10 +212,17 @@ impl Reconciler {
             tokio::select! {
                 () = abort.cancelled() => return,
                 Some(report) = self.reports.1.recv() => self.believe(report),
+                Some((endpoint, version)) = self.versions.1.recv() => {
+                    if let Some(member) = self.members.get_mut(&endpoint) {
+                        member.version = version;
+                        self.decide();
+                    }
+                }
                 () = at(self.decide_at) => self.decide(),
                 Some(()) = changed.recv() => self.discover(),
                 _ = housekeeping.tick() => {
                     self.forget_the_gone();
+                    self.ask_for_versions();
                     self.rebalance();
                     if self.endpoints.is_empty() {
                         self.bootstrap_api_members().await;
@@ -316,6 +337,9 @@ impl Reconciler {
             away_since: None,
             last: None,
             leaving_since: None,
+            is_local: self.config.local_first && is_local(endpoint.ip()),
+            version: None,
+            version_asked: None,
             signs,
             stop,
         }
@@ -337,6 +361,8 @@ impl Reconciler {
         }
         if before.class != report.evidence.class {
             member.class_since = report.at;
+            // It may have come back as another.
+            member.version_asked = None;
         }
         if fell_silent {
             self.call_the_roll(Some(report.endpoint));
@@ -391,6 +417,7 @@ impl Reconciler {
         let decision = self.decider.decide(&cases, now);
         self.decide_at = decision.until;
         let takes = Duration::from(self.config.failover.slow_start);
+        let preferred = self.preferred();
         let placements: Vec<Placement> = self
             .members
             .iter_mut()
@@ -400,7 +427,7 @@ impl Reconciler {
                 evidence: member.evidence,
                 treatment,
                 leaving: member.leaving_since.is_some(),
-                preferred: false,
+                preferred: preferred == Some(*endpoint),
                 slow_start: member.comes_back(treatment, now).then_some(takes),
                 signs: member.signs.clone(),
             })
@@ -534,11 +561,53 @@ impl Reconciler {
         }
     }
 
+    /// The member on this host, if it goes first: while it is ready and not older than the rest.
+    fn preferred(&self) -> Option<Endpoint> {
+        let ready = || {
+            self.members.iter().filter(|(_, member)| {
+                member.evidence.health == Health::Ready && member.leaving_since.is_none()
+            })
+        };
+        let newest = ready().map(|(_, member)| member.version).max().flatten();
+        let goes_first = |member: &Member| member.is_local && member.version >= newest;
+        ready().find(|(_, member)| goes_first(member)).map(|(endpoint, _)| *endpoint)
+    }
+
+    /// Asks the members for their versions, now and then, where it matters.
+    fn ask_for_versions(&mut self) {
+        if !self.config.local_first {
+            return;
+        }
+        let now = Instant::now();
+        for (endpoint, member) in &mut self.members {
+            let is_fresh =
+                member.version_asked.is_some_and(|asked| now - asked < VERSION_LASTS);
+            if is_fresh || member.evidence.health != Health::Ready {
+                continue;
+            }
+            member.version_asked = Some(now);
+            let (endpoint, config) = (*endpoint, self.config.clone());
+            let trust = self.identity.trust.borrow().clone();
+            let (tell, stop) = (self.versions.0.clone(), member.stop.clone());
+            self.around.tasks.spawn("version", async move {
+                let asking = version(&config.health, &trust, endpoint);
+                if let Some(version) = stop.run_until_cancelled(Box::pin(asking)).await {
+                    // If nobody receives it, the service has ended.
+                    tell.send((endpoint, version)).await.unwrap_or_default();
+                }
+            });
+        }
+    }
+
     /// Spreads connections anew, as far as the config wants it.
     fn rebalance(&mut self) {
         let config = &self.config.failover.rebalance;
         let pool = self.writer.snapshot();
-        let skew = rebalancing::skew(&pool, Instant::now());
+        // Where one goes first on purpose, it has most.
+        let skew = match pool.preferred() {
+            Some(_) => None,
+            None => rebalancing::skew(&pool, Instant::now()),
+        };
         self.gauges.skew(skew.map_or(0.0, |skew| skew.percent / 100.0));
         let sheds = skew.map_or(0, |skew| skew.sheds(config.max_skew, config.rate));
         let is_on = match config.mode {
