@@ -3,6 +3,7 @@
 use evenkeel_core::health::Class;
 use evenkeel_core::treatment::Treatment;
 use evenkeel_health::{Failure, HealthConfig, WorstCase};
+use evenkeel_proxy::OWED;
 use tokio::time::Instant;
 
 use crate::schedule::{Change, Condition, Schedule};
@@ -26,6 +27,9 @@ const SETTLED: u64 = 6000;
 /// How long a server without its etcd keeps its connections, where others are ready.
 const ETCD_CAP: u64 = 30_000;
 
+/// What the bound of a reset does not count: when clients next ask, and the witness's answer.
+const LATE: u64 = 300;
+
 /// What a law needs to know of a server.
 #[derive(Clone, Debug)]
 struct Life {
@@ -46,7 +50,6 @@ pub(crate) struct Laws {
     uplink_since: u64,
     stalled_until: u64,
     last_change: u64,
-    traffic: bool,
     loss: f64,
     dead_within: u64,
     /// How many resets the brake holds back.
@@ -66,7 +69,13 @@ impl Laws {
         };
         let worst = [Failure::Silent, Failure::Hung]
             .iter()
-            .filter_map(|failure| WorstCase::without_traffic(config, *failure)?.reset)
+            .filter_map(|failure| {
+                if schedule.traffic {
+                    WorstCase::with_traffic(config, *failure, OWED)?.reset
+                } else {
+                    WorstCase::without_traffic(config, *failure)?.reset
+                }
+            })
             .max();
         let dead_within = worst.map_or(0, |worst| u64::try_from(worst.as_millis()).unwrap_or(0));
         Self {
@@ -75,7 +84,6 @@ impl Laws {
             uplink_since: 0,
             stalled_until: 0,
             last_change: 0,
-            traffic: schedule.traffic,
             loss: schedule.loss,
             dead_within,
             held: 0,
@@ -88,7 +96,7 @@ impl Laws {
     }
 
     pub(crate) fn changed(&mut self, change: Change, now: u64) {
-        self.last_change = now;
+        self.last_change = now.max(self.stalled_until);
         for life in &mut self.servers {
             life.changes = 0;
         }
@@ -137,6 +145,11 @@ impl Laws {
             return Err(format!("server {server} changes its treatment again and again"));
         }
         if treatment == Treatment::Reset {
+            let brake = u64::try_from(BRAKE.as_millis()).unwrap_or(u64::MAX);
+            let dark = now.saturating_sub(self.uplink_since);
+            if !uplink && life.condition.lives() && dark < brake {
+                return Err(format!("server {server} lives, and is reset for our own uplink"));
+            }
             // Without its etcd it has had all the time that others are given.
             let constant = now.saturating_sub(life.since);
             let is_capped = life.condition == Condition::EtcdLost && constant >= ETCD_CAP;
@@ -145,11 +158,6 @@ impl Laws {
             if lives && !silent {
                 return Err(format!("server {server} lives ({:?}) and is reset", life.condition));
             }
-        }
-        let all_reset = self.servers.iter().all(|life| life.treatment == Treatment::Reset);
-        let brake = u64::try_from(BRAKE.as_millis()).unwrap_or(u64::MAX);
-        if all_reset && !self.uplink && now.saturating_sub(self.uplink_since) < brake {
-            return Err("all are reset since our own uplink is down".to_owned());
         }
         Ok(())
     }
@@ -181,10 +189,10 @@ impl Laws {
             {
                 return Err(format!("server {number} is well for {constant} ms and not offered"));
             }
-            let dead_within = self.dead_within + if self.traffic { 0 } else { 500 };
+            let dead_within = self.dead_within;
             if !life.condition.lives()
                 && life.treatment != Treatment::Reset
-                && constant > dead_within.max(OFFERED)
+                && constant > dead_within + LATE
                 && somebody_well
                 && lossless
             {

@@ -70,7 +70,12 @@ impl Schedule {
             match random.u32(0..10) {
                 0 => {
                     changes.push((at, Change::Uplink(false)));
-                    at += random.u64(50..8000);
+                    // Sometimes nearly as long as the brake holds.
+                    at += if random.u32(0..3) == 0 {
+                        random.u64(11_000..13_000)
+                    } else {
+                        random.u64(50..8000)
+                    };
                     changes.push((at, Change::Uplink(true)));
                 }
                 1 => changes.push((at, Change::Stall(Duration::from_millis(random.u64(100..6000))))),

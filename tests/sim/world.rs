@@ -477,7 +477,8 @@ impl World {
             let before = std::mem::replace(&mut server.treatment, treatment);
             server.drained_since = match treatment {
                 Treatment::Drain => server.drained_since.or(Some(now)),
-                Treatment::Serve | Treatment::Reset => None,
+                Treatment::Reset => server.drained_since,
+                Treatment::Serve => None,
             };
             let class = server.judge.evidence().class;
             if before != treatment {

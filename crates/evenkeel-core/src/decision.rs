@@ -46,7 +46,7 @@ pub struct Case {
     pub silent_look: Option<Instant>,
     /// When it last proved to be alive: by an answer to a probe, or by a byte.
     pub alive_at: Option<Instant>,
-    /// Since when it has been drained, if that is how it is treated now.
+    /// Since when it has not been served, if it was drained then.
     pub drained_since: Option<Instant>,
     /// Since when no source names it any more.
     pub leaving_since: Option<Instant>,
@@ -121,7 +121,13 @@ impl Decider {
             let delay = match wanted {
                 Treatment::Serve => None,
                 Treatment::Drain => self.capped_at(place, cases),
-                Treatment::Reset => Some(self.reset_at(place, cases, now)),
+                Treatment::Reset => match self.reset_at(place, cases, now) {
+                    Some(at) => Some(at),
+                    None => {
+                        decision.treatments.push(Treatment::Drain);
+                        continue;
+                    }
+                },
             };
             let treatment = match delay {
                 Some(at) if at <= now => Treatment::Reset,
@@ -139,10 +145,13 @@ impl Decider {
 
     /// Notes when somebody else was first heard in each silence.
     fn hear_witnesses(&mut self, cases: &[Case]) {
-        let since = |endpoint: Endpoint| {
-            cases.iter().find(|case| case.endpoint == endpoint).and_then(Case::accused_since)
+        let is_bad = |endpoint: Endpoint| {
+            let case = cases.iter().find(|case| case.endpoint == endpoint);
+            case.is_some_and(|case| {
+                case.accused_since().is_some() || case.evidence.health == Health::Dead
+            })
         };
-        self.accused.retain(|accused| since(accused.endpoint).is_some());
+        self.accused.retain(|accused| is_bad(accused.endpoint));
         for case in cases {
             let Some(since) = case.accused_since() else { continue };
             let heard = heard_last(case, cases).filter(|heard| *heard >= since + MARGIN);
@@ -157,12 +166,20 @@ impl Decider {
         }
     }
 
-    /// When a backend that is silent or foreign is reset.
-    fn reset_at(&mut self, place: usize, cases: &[Case], now: Instant) -> Instant {
-        let Some(case) = cases.get(place) else { return now };
-        let held_until = case.accused_since().unwrap_or(case.since) + self.brake;
-        let accused = self.accused.iter_mut().find(|accused| accused.endpoint == case.endpoint);
-        let Some(accused) = accused else { return held_until };
+    /// When a backend that is dead or foreign is reset. `None` where it has been heard since, and is
+    /// only not believed yet.
+    fn reset_at(&mut self, place: usize, cases: &[Case], now: Instant) -> Option<Instant> {
+        let case = cases.get(place)?;
+        let accused = self.accused.iter_mut().find(|accused| accused.endpoint == case.endpoint)?;
+        if accused.condemned {
+            return Some(now);
+        }
+        let since = case.accused_since()?;
+        let foreign = case.evidence.health == Health::Foreign;
+        if !foreign && case.alive_at.is_some_and(|alive| alive > since) {
+            return None;
+        }
+        let held_until = since + self.brake;
         let last = heard_last(case, cases);
         let around = |asked: Instant| {
             // Any byte proves that it lives.
@@ -173,10 +190,10 @@ impl Decider {
         let is_witnessed = match (case.evidence.health, case.silent_look) {
             (_, Some(asked)) => around(asked),
             // That it is foreign was proven by its answer.
-            (health, None) => health == Health::Foreign && accused.witnessed.is_some(),
+            (_, None) => foreign && accused.witnessed.is_some(),
         };
         accused.condemned |= is_witnessed || now >= held_until;
-        if accused.condemned { now } else { held_until }
+        Some(if accused.condemned { now } else { held_until })
     }
 
     /// When a backend has been drained long enough, if there is somewhere better to go.
@@ -382,6 +399,36 @@ mod tests {
         let alive_at = Some(scene.at(400));
         let revived = Case { alive_at, ..scene.silent(2, 10, 210) };
         assert_eq!(scene.decide(&[scene.heard(1, Class::Ready, 405), revived], 410).0, [Serve, Drain]);
+    }
+
+    #[test]
+    fn who_answers_when_the_brake_lets_go_is_not_reset() {
+        let mut scene = Scene::new();
+        let dark = [scene.silent(1, 0, 14_000), scene.silent(2, 0, 14_000)];
+        scene.decide(&dark, 14_700);
+        // One answer, where it takes two to be believed.
+        let answered = |scene: &Scene, number| Case {
+            silent_since: None,
+            silent_look: None,
+            alive_at: Some(scene.at(14_800)),
+            ..scene.silent(number, 0, 0)
+        };
+        let cases = [answered(&scene, 1), answered(&scene, 2)];
+        assert_eq!(scene.decide(&cases, 15_100), (vec![Drain; 2], 0));
+        // Bytes on what is open, and a probe that still waits.
+        let alive_at = Some(scene.at(14_900));
+        let heard = Case { alive_at, ..scene.silent(1, 0, 14_000) };
+        assert_eq!(scene.decide(&[heard, answered(&scene, 2)], 15_100), (vec![Drain; 2], 0));
+    }
+
+    #[test]
+    fn who_was_condemned_stays_so_until_it_is_believed() {
+        let mut scene = Scene::new();
+        scene.decide(&[scene.heard(1, Class::Ready, 205), scene.suspect(2, 10, 110)], 210);
+        let cases = [scene.heard(1, Class::Ready, 405), scene.silent(2, 10, 210)];
+        assert_eq!(scene.decide(&cases, 410).0, [Serve, Reset]);
+        let answered = Case { silent_since: None, silent_look: None, ..scene.silent(2, 10, 210) };
+        assert_eq!(scene.decide(&[scene.heard(1, Class::Ready, 505), answered], 510).0, [Serve, Reset]);
     }
 
     #[test]

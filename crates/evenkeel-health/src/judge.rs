@@ -27,8 +27,11 @@ use crate::tracker::Tracker;
 /// each of which asks for one, must not become a storm of probes.
 pub const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks that may be in flight at once.
-const MOST_LOOKS: usize = 3;
+/// Looks that may be in flight at once: those that wait for an answer, and [`OPINIONS`].
+const MOST_LOOKS: usize = 5;
+
+/// Silent looks in flight that are enough.
+const OPINIONS: usize = 3;
 
 /// A connect without an answer for so long is suspicious, where they took much less before: the
 /// kernel answers it, however busy its processes are.
@@ -86,10 +89,12 @@ struct Look {
     number: u64,
     began: Instant,
     stage: Stage,
-    /// When the stage began, as far as was seen.
+    /// When the stage began, as far as was seen; later by as long as we were held up meanwhile.
     stage_began: Instant,
-    /// We were held up meanwhile: its silence proves nothing.
+    /// It has lost a packet, since another was answered meanwhile: its silence proves nothing.
     shaken: bool,
+    /// For how long we were held up meanwhile.
+    held_up: Duration,
 }
 
 /// What to do next.
@@ -97,7 +102,7 @@ struct Look {
 pub struct Step {
     /// Begin a look of this number.
     pub begin: Option<u64>,
-    /// What is believed has changed by looks that are still in flight.
+    /// What is believed has changed by looks that are still in flight, or what it rests on.
     pub changed: bool,
     /// Step again then, if nothing happens before.
     pub wake: Instant,
@@ -221,14 +226,17 @@ impl Judge {
         now: Instant,
         testimony: &Testimony,
     ) -> bool {
+        self.mind_the_gap(now);
         let Some(place) = self.looks.iter().position(|look| look.number == number) else {
             return false;
         };
         let look = self.looks.remove(place);
+        // It has had less time than it looks.
+        let held_up = look.held_up > now.saturating_duration_since(look.began) / 4;
         self.earliest = Some(now + LEAST_PAUSE);
         let before = self.evidence();
         match class.health() {
-            Health::Dead if look.shaken => self.asked = true,
+            Health::Dead if look.shaken || held_up => self.asked = true,
             Health::Dead if testimony.heard_since(look.began) => {
                 self.silent_from(look.began, look.began, testimony);
                 self.tracker.suspect(class);
@@ -251,23 +259,27 @@ impl Judge {
 
     /// Sees to what depends on time. Whoever is told to begin a look steps again at once.
     pub fn step(&mut self, now: Instant, testimony: &Testimony) -> Step {
-        let before = self.evidence();
+        let before = (self.evidence(), self.silent_look());
         self.mind_the_gap(now);
         self.weigh_silence(now, testimony);
-        let changed = self.evidence() != before;
+        let changed = (self.evidence(), self.silent_look()) != before;
         let begin = self.wants_look(now).then(|| self.begin(now));
         let wake = if begin.is_some() { now } else { self.next_wake(now) };
         self.wake = Some(wake);
         Step { begin, changed, wake }
     }
 
-    /// If it is woken late it was held up: a paused machine, or no CPU for it.
+    /// If it is woken late it was held up: a paused machine, or no CPU for it. Nothing could be heard
+    /// meanwhile.
     fn mind_the_gap(&mut self, now: Instant) {
-        if self.wake.is_some_and(|wake| now > wake + HELD_UP) {
-            for look in self.looks.iter_mut().filter(|look| look.stage != Stage::Open) {
-                look.shaken = true;
-                self.asked = true;
+        let Some(wake) = self.wake.take() else { return };
+        let late = now.saturating_duration_since(wake);
+        if late > HELD_UP {
+            for look in &mut self.looks {
+                look.stage_began += late;
+                look.held_up += late;
             }
+            self.asked |= self.looks.iter().any(|look| look.stage != Stage::Open);
         }
     }
 
@@ -320,7 +332,9 @@ impl Judge {
         // A look that was answered once, and no more, has been silent for less than it takes.
         let alive_at = self.alive_at.max(testimony.heard_at);
         let since = alive_at.map_or(since, |alive| alive.max(since));
-        self.silent_since = Some(self.silent_since.map_or(since, |known| known.min(since)));
+        let since = self.silent_since.map_or(since, |known| known.min(since));
+        // And any byte ends a silence.
+        self.silent_since = Some(alive_at.map_or(since, |alive| alive.max(since)));
         let [last, last_but_one] = self.silent_looks;
         if Some(look) > last {
             self.silent_looks = [Some(look), last];
@@ -342,23 +356,23 @@ impl Judge {
         }
         let silent = self.silent_looks();
         match silent.as_slice() {
-            // All that are in flight prove that it lived when they began; it is asked for now.
-            [] => self.asked,
+            // None of those in flight says how it is now.
+            [] => {
+                let lost = self.looks.iter().all(|look| look.shaken);
+                self.asked || lost && self.next.is_none_or(|next| now >= next)
+            }
             // Another opinion, if it takes one more.
             [.., (look, _)] => {
-                self.wants_another() && now >= look.stage_began + self.patience(look.stage)
+                let suspicious = now >= look.stage_began + self.patience(look.stage);
+                suspicious && silent.len() < self.opinions()
             }
         }
     }
 
-    /// Whether those that are silent are not enough: at first they never are, since traffic may let
-    /// them count long before they run out.
-    fn wants_another(&self) -> bool {
-        match self.tracker.until_dead() {
-            0 => false,
-            1 => !self.tracker.is_suspect(),
-            _ => true,
-        }
+    /// How many silent looks in flight are enough: traffic may let two count long before they run
+    /// out, and a reset rests on two that began after another endpoint was heard.
+    fn opinions(&self) -> usize {
+        if self.evidence().health == Health::Dead { OPINIONS - 1 } else { OPINIONS }
     }
 
     fn begin(&mut self, now: Instant) -> u64 {
@@ -373,6 +387,7 @@ impl Judge {
             stage: Stage::Connecting,
             stage_began: now,
             shaken: false,
+            held_up: Duration::ZERO,
         });
         self.begun
     }
@@ -392,7 +407,7 @@ impl Judge {
         let silent = self.silent_looks();
         // While nothing is silent, the end of a look is what wakes it.
         if silent.is_empty() && !self.asked {
-            return now + self.interval;
+            return self.next.filter(|next| *next > now).unwrap_or(now + self.interval);
         }
         let due = silent.iter().flat_map(|(look, _)| {
             [self.patience(look.stage), QUICK_CONNECT, QUICK_TLS].map(|wait| look.stage_began + wait)

@@ -110,10 +110,12 @@ impl Prober {
                 let (stage, since) = progress.get();
                 self.judge.progressed(*number, stage, since);
             }
+            let before = self.judge.evidence();
             let step = self.judge.step(now, &self.signs.testimony());
             if step.changed {
                 let so_far = self.so_far(now);
-                if self.report(so_far, true, now).await.is_err() {
+                let changed = self.judge.evidence() != before;
+                if self.report(so_far, changed, now).await.is_err() {
                     return;
                 }
             }

@@ -57,15 +57,6 @@ impl Tracker {
             && self.silent_in_a_row < self.fall
     }
 
-    /// How many more silent outcomes make it dead.
-    pub fn until_dead(&self) -> u32 {
-        if self.evidence.health == Health::Dead {
-            0
-        } else {
-            self.fall.saturating_sub(self.silent_in_a_row)
-        }
-    }
-
     /// It is silent to a look, and that is no proof yet.
     pub fn suspect(&mut self, class: Class) {
         self.begin_silence();

@@ -49,35 +49,29 @@ impl WorstCase {
     /// the failure: a connect says nothing about a process.
     pub fn without_traffic(config: &HealthConfig, failure: Failure) -> Option<Self> {
         let interval = config.interval.duration();
-        match failure {
-            Failure::Refused => Some(Self { avoid: interval, reset: None }),
-            Failure::Silent => {
-                let connect = config.connect_timeout.duration();
-                let patience = FIRST_PATIENCE.min(connect);
-                // It fails just after a look.
-                Some(Self {
-                    avoid: interval + patience,
-                    reset: Some(interval + in_a_row(config.fall, patience, connect)),
-                })
-            }
-            Failure::Hung if matches!(config.probe, Probe::Tcp(_)) => None,
-            Failure::Hung => {
-                let handshake = config.tls_timeout.duration();
-                let patience = FIRST_PATIENCE.min(handshake);
-                let between = Self {
-                    avoid: interval + patience,
-                    reset: Some(interval + in_a_row(config.fall, patience, handshake)),
-                };
-                // It fails just before it would have answered: only a handshake beside tells.
-                let beside = interval.min(handshake) + handshake;
-                let rest = in_a_row(config.fall.saturating_sub(1), patience, handshake);
-                let within = Self { avoid: beside, reset: Some(beside + LEAST_PAUSE + rest) };
-                Some(Self {
-                    avoid: between.avoid.max(within.avoid),
-                    reset: between.reset.max(within.reset),
-                })
-            }
+        let timeout = match failure {
+            Failure::Refused => return Some(Self { avoid: interval, reset: None }),
+            Failure::Hung if matches!(config.probe, Probe::Tcp(_)) => return None,
+            Failure::Silent => config.connect_timeout.duration(),
+            Failure::Hung => config.tls_timeout.duration(),
+        };
+        let patience = FIRST_PATIENCE.min(timeout);
+        // It fails just after a look.
+        let between = Self {
+            avoid: interval + patience,
+            reset: Some(interval + in_a_row(config.fall, patience, timeout)),
+        };
+        if matches!(config.probe, Probe::Tcp(_) | Probe::Tls(_)) {
+            return Some(between);
         }
+        // It fails just before it would have answered: only what is asked beside the answer tells.
+        let beside = interval.min(config.tls_timeout.duration()) + timeout;
+        let rest = in_a_row(config.fall.saturating_sub(1), patience, timeout);
+        let within = Self { avoid: beside, reset: Some(beside + LEAST_PAUSE + rest) };
+        Some(Self {
+            avoid: between.avoid.max(within.avoid),
+            reset: between.reset.max(within.reset),
+        })
     }
 
     /// Where clients are owed an answer, `owed` after which it is looked at, and where the last
@@ -103,21 +97,17 @@ impl WorstCase {
     }
 }
 
-/// How long so many silent looks take. Two are in flight at once: the second begins when the first
-/// is suspicious, and each further one when one has ended.
+/// How long so many silent looks take. Three are in flight at once: each begins when the
+/// one before is suspicious, and a further one when one of them has ended.
 fn in_a_row(looks: u32, patience: Duration, timeout: Duration) -> Duration {
-    let (mut before_last, mut last) = (Duration::ZERO, timeout);
-    for look in 2..=looks.max(1) {
-        let begins = if look == 2 {
-            patience
-        } else {
-            let after_last_began = last.saturating_sub(timeout) + patience;
-            (before_last + LEAST_PAUSE).max(after_last_began)
-        };
-        before_last = last;
-        last = begins + timeout;
+    let mut begun = vec![Duration::ZERO];
+    for _ in 1..looks.max(1) {
+        let after_last = begun.last().copied().unwrap_or_default() + patience;
+        let place_free = begun.len().checked_sub(3).and_then(|place| begun.get(place));
+        let free = place_free.map_or(Duration::ZERO, |began| *began + timeout + LEAST_PAUSE);
+        begun.push(after_last.max(free));
     }
-    last + TICK
+    begun.last().copied().unwrap_or_default() + timeout + TICK
 }
 
 #[cfg(test)]
@@ -140,7 +130,7 @@ mod tests {
     fn the_defaults_are_well_within_what_clients_bear() {
         let of = |failure| WorstCase::without_traffic(&kube(), failure).unwrap();
         assert_eq!(of(Failure::Refused), WorstCase { avoid: ms(500), reset: None });
-        assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(1000), reset: Some(ms(2250)) });
+        assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(1700), reset: Some(ms(3000)) });
         assert_eq!(of(Failure::Hung), WorstCase { avoid: ms(1500), reset: Some(ms(2600)) });
         let of = |failure| WorstCase::with_traffic(&kube(), failure, ms(100)).unwrap();
         assert_eq!(of(Failure::Silent), WorstCase { avoid: ms(250), reset: Some(ms(500)) });
@@ -162,7 +152,7 @@ mod tests {
             ..kube()
         };
         let worst = WorstCase::without_traffic(&patient, Failure::Silent).unwrap();
-        assert_eq!(worst.avoid, ms(2500));
-        assert_eq!(worst.reset, Some(ms(2000 + 3000 + 50 + 3000 + 50)));
+        assert_eq!(worst.avoid, ms(1000 + 3000));
+        assert_eq!(worst.reset, Some(ms(1000 + 3000 + 50 + 500 + 3000 + 50)));
     }
 }

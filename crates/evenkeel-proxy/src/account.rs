@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::balancer::Balancer;
 use crate::metrics::BackendMetrics;
-use crate::silence::{Ear, Silent};
+use crate::silence::{Ear, Kernel, Silent};
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -162,19 +162,13 @@ impl Book {
         &mut self,
         page: PageNumber,
         entry: EntryNumber,
-        (to_backend, to_client): (u64, u64),
-        now: Instant,
+        to_backend: u64,
+        to_client: u64,
     ) {
         self.has_news = true;
-        if let Some((_, of_backend)) = self.entry(page, entry) {
-            of_backend.sums.to_backend += to_backend;
-            of_backend.sums.to_client += to_client;
-            if to_client > 0 {
-                of_backend.ear.heard(now);
-            }
-            if to_backend > 0 {
-                self.asked(page, entry, now);
-            }
+        if let Some((_, entry)) = self.entry(page, entry) {
+            entry.sums.to_backend += to_backend;
+            entry.sums.to_client += to_client;
         }
     }
 
@@ -188,9 +182,7 @@ impl Book {
     /// Notes that a backend was sent something, and may owe an answer.
     pub(crate) fn asked(&mut self, page: PageNumber, entry: EntryNumber, now: Instant) {
         let due = self.entry(page, entry).and_then(|(_, entry)| entry.ear.asked(now));
-        if self.listen_at.is_none() {
-            self.listen_at = due;
-        }
+        self.listen_at = [self.listen_at, due].into_iter().flatten().min();
     }
 
     /// When [`listen`](Self::listen) is due.
@@ -198,12 +190,12 @@ impl Book {
         self.listen_at
     }
 
-    /// Looks at the backends that owe an answer, and asks `acknowledges` about those that have been
-    /// silent for too long: since when the kernel of one acknowledges nothing.
+    /// Looks at the backends that owe an answer, and asks about those that have been silent for too
+    /// long whether their kernel acknowledges anything.
     pub(crate) fn listen(
         &mut self,
         now: Instant,
-        acknowledges: impl Fn(PageNumber, Silent<'_>) -> Option<Instant>,
+        acknowledges: impl Fn(PageNumber, Silent<'_>) -> Kernel,
     ) {
         let Some(due) = self.listen_at.take_if(|due| *due <= now) else { return };
         let late = now.saturating_duration_since(due);

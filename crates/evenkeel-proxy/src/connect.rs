@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use evenkeel_core::backend::Slot;
+use evenkeel_core::backend::{FULL_SHARE, Slot};
 use evenkeel_core::endpoint::Endpoint;
 use rustix::io::Errno;
 use tokio::time::Instant;
@@ -100,23 +100,26 @@ impl AttemptError {
     }
 }
 
-/// Picks a backend, but none of `tried`, and counts the connection: the preferred one, or by the
-/// policy among those treated `serve`, and where all of these fail, among those held in reserve. The
-/// snapshot is let go before the attempt.
+/// Picks a backend, but none of `tried`, and counts the connection: the preferred one, unless it
+/// takes it slowly, or by the policy among those treated `serve`; where all of these have failed and
+/// `may_reserve`, among those held in reserve. The snapshot is let go before the attempt.
 ///
 /// Also whether it comes from the reserve.
 pub(crate) fn pick(
     balancer: &Balancer,
     tried: &[Endpoint],
+    may_reserve: bool,
     now: Instant,
 ) -> Option<(Slot, bool)> {
     let snapshot = balancer.pool.snapshot();
     let policy = &balancer.policy;
-    let preferred = snapshot.preferred().filter(|backend| !tried.contains(&backend.endpoint()));
+    let preferred = snapshot.preferred().filter(|backend| {
+        !tried.contains(&backend.endpoint()) && backend.share(now) == FULL_SHARE
+    });
     if let Some(backend) = preferred.or_else(|| policy.pick(snapshot.serving(), tried, now)) {
         return Some((backend.take_slot(), false));
     }
-    if tried.is_empty() {
+    if !may_reserve {
         return None;
     }
     policy.pick(snapshot.reserve(), tried, now).map(|backend| (backend.take_slot(), true))

@@ -355,6 +355,7 @@ impl Relaying {
     ) -> Next {
         let relay = &self.wire.relay;
         let before = (relay.to_backend.moved(), relay.to_client.moved());
+        let come = relay.to_client.come();
         let was_half_closed = relay.is_half_closed();
         let driven = self.wire.drive(client, self.backend.as_fd(), tools.mover, first);
         let relay = &self.wire.relay;
@@ -366,7 +367,19 @@ impl Relaying {
         }
         if to_backend + to_client > 0 {
             self.moved_at = tools.now;
-            tools.book.moved(page, self.entry, (to_backend, to_client), tools.now);
+            // It is in use.
+            self.shed = false;
+            tools.book.moved(page, self.entry, to_backend, to_client);
+        }
+        // What a slow client takes of what came long ago is no sign of the backend's life; its end
+        // is one.
+        let ends = Driven::Ended(Verdict::Finished) == driven
+            || Driven::Ended(Verdict::BackendReset) == driven;
+        if relay.to_client.come() > come || ends {
+            tools.book.heard(page, self.entry, tools.now);
+        }
+        if to_backend > 0 {
+            tools.book.asked(page, self.entry, tools.now);
         }
         match driven {
             // While the client is still sending, even an orderly close would throw away what it
@@ -425,7 +438,7 @@ impl Flushing {
             let before = self.owed.moved();
             let given = self.owed.give(client.as_fd(), tools.mover);
             let moved = self.owed.moved() - before;
-            tools.book.moved(page, self.entry, (0, moved), tools.now);
+            tools.book.moved(page, self.entry, 0, moved);
             self.sending = given;
             if given {
                 self.owed.full();

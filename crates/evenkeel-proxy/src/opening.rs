@@ -51,7 +51,8 @@ pub(crate) struct Opening {
     flight: FirstFlight,
     /// Each backend is tried once at most.
     tried: Vec<Endpoint>,
-    /// Since when the client has waited for us: its accept, or the last it has said.
+    /// Since when the client has waited for us: its accept, the last it has said, or when a backend
+    /// was lost.
     waits_since: Instant,
     last: Option<AttemptError>,
     stage: Stage,
@@ -352,9 +353,10 @@ impl Opening {
         loop {
             let mut not_these = self.tried.clone();
             not_these.extend(running.iter().map(|racer| racer.slot.backend().endpoint()));
-            let Some((slot, reserve)) = connect::pick(with.balancer, &not_these, with.now) else {
-                return Ok(None);
-            };
+            // Who is only slow has not failed.
+            let may_reserve = !self.tried.is_empty() && running.is_empty();
+            let picked = connect::pick(with.balancer, &not_these, may_reserve, with.now);
+            let Some((slot, reserve)) = picked else { return Ok(None) };
             let endpoint = slot.backend().endpoint();
             let begun = socket::begin_connect(endpoint.address()).and_then(|backend| {
                 (with.register)(&backend).map_err(ConnectStart::NoSocket)?;
@@ -443,10 +445,8 @@ impl Opening {
         balancer.metrics.backend(endpoint).lost_before_first_byte();
         backend.signs().look();
         self.tried.push(endpoint);
-        if !self.flight.is_whole() {
-            // The client has not waited for us, but we for it.
-            self.waits_since = with.now;
-        }
+        // The next one has its time: each is lost at most once.
+        self.waits_since = with.now;
     }
 
     /// Says to the backend what the client says, until the backend answers.
@@ -479,6 +479,8 @@ impl Opening {
                         return self.settle(attempt, *client_ready, Way::ToClient, got);
                     }
                     Got::End | Got::Failed | Got::NoPipe | Got::Refused => {
+                        // It says that it ends: its kernel does.
+                        with.book.heard(with.page, attempt.entry, with.now);
                         return Heard::Lost(attempt.slot);
                     }
                 }
@@ -528,12 +530,13 @@ impl Opening {
     }
 
     fn judge_silence(&self, mut attempt: Attempt, with: &With<'_>) -> Heard {
-        if attempt.asked
+        let is_silent = !self.flight.bytes().is_empty() && with.now >= attempt.silent_at;
+        if (attempt.asked || is_silent)
             && !with.balancer.would_try(attempt.slot.backend().endpoint(), attempt.reserve)
         {
             return Heard::Lost(attempt.slot);
         }
-        if !self.flight.bytes().is_empty() && with.now >= attempt.silent_at {
+        if is_silent {
             if !attempt.asked {
                 attempt.slot.backend().signs().look();
                 attempt.asked = true;

@@ -294,6 +294,12 @@ impl Direction {
         self.moved = self.moved.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
+    /// Bytes that have come from the source.
+    pub(crate) fn come(&self) -> u64 {
+        let waiting = self.held.saturating_add(self.piped);
+        self.moved.saturating_add(u64::try_from(waiting).unwrap_or(u64::MAX))
+    }
+
     /// Bytes that the destination has been given.
     pub(crate) fn moved(&self) -> u64 {
         self.moved

@@ -70,20 +70,16 @@ impl<T> Resets<T> {
         self.next_at
     }
 
-    /// The next, if it is due. `pause` is how long the one after it waits; it is told which that
-    /// is, and jitters by half. `chance` is from 0 to 1.
-    pub(crate) fn pop(
-        &mut self,
-        now: Instant,
-        chance: f64,
-        pause: impl FnOnce(&T) -> Duration,
-    ) -> Option<T> {
+    /// The next, if it is due. The one after it waits for `pause`, longer or shorter by half: `chance`
+    /// is from 0 to 1.
+    pub(crate) fn pop(&mut self, now: Instant, chance: f64, pause: Duration) -> Option<T> {
         let due = self.next_at.filter(|at| *at <= now)?;
         let id = self.queue.pop_front();
         // From when it was due, so that a late turn catches up, but not by more than a tenth of a
         // second's worth.
         let from = due.max(now.checked_sub(CATCH_UP).unwrap_or(due));
-        self.next_at = self.queue.front().map(|id| from + pause(id).mul_f64(0.5 + chance));
+        let next = from + pause.mul_f64(0.5 + chance);
+        self.next_at = (!self.queue.is_empty()).then_some(next);
         id
     }
 }
@@ -113,7 +109,7 @@ mod tests {
         while let Some(at) = resets.next_at() {
             assert!(at >= now);
             now = at;
-            let id = resets.pop(now, random.f64(), |_| pace.pause(2)).unwrap();
+            let id = resets.pop(now, random.f64(), pace.pause(2)).unwrap();
             order.push(id);
         }
         assert_eq!(order, (AT_ONCE..AT_ONCE + 1000).collect::<Vec<_>>());
@@ -126,7 +122,7 @@ mod tests {
     fn none_comes_before_its_time() {
         let (mut resets, start) = (Resets::default(), Instant::now());
         resets.add(0..AT_ONCE + 2, start);
-        let pause = |_: &usize| Duration::from_millis(10);
+        let pause = Duration::from_millis(10);
         assert!(resets.pop(start, 0.5, pause).is_some());
         assert!(resets.pop(start, 0.5, pause).is_none());
         assert!(resets.pop(start + Duration::from_millis(10), 0.5, pause).is_some());

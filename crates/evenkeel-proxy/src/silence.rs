@@ -48,6 +48,17 @@ pub(crate) struct Silent<'a> {
     pub(crate) since: Instant,
 }
 
+/// What the kernel of a backend says of what it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// Nobody who asked is left.
+    NotAsked,
+    /// It acknowledges.
+    Acknowledges,
+    /// It has acknowledged nothing since then.
+    Silent(Instant),
+}
+
 impl Ear {
     pub(crate) fn new(backend: Arc<Backend>) -> Self {
         let now = Instant::now();
@@ -95,7 +106,7 @@ impl Ear {
         &mut self,
         now: Instant,
         late: Duration,
-        acknowledges: impl FnOnce(Silent<'_>) -> Option<Instant>,
+        acknowledges: impl FnOnce(Silent<'_>) -> Kernel,
     ) -> Option<Instant> {
         let since = self.owes_since?;
         if late > HELD_UP {
@@ -106,13 +117,6 @@ impl Ear {
         if now < since + OWED {
             return Some(since + OWED);
         }
-        if self.backend.active() == 0 {
-            // Who asked has gone.
-            self.owes_since = None;
-            self.is_silent = false;
-            self.backend.signs().settled();
-            return None;
-        }
         if !self.backend.signs().silent(since) {
             // Another thread has heard it since: whoever is still owed an answer asks anew.
             self.owes_since = Some(now);
@@ -120,8 +124,16 @@ impl Ear {
             return Some(now + OWED);
         }
         self.is_silent = true;
-        let unacknowledged = acknowledges(Silent { backend: &self.backend, since });
-        self.backend.signs().unacknowledged(unacknowledged);
+        match acknowledges(Silent { backend: &self.backend, since }) {
+            Kernel::NotAsked => {
+                self.owes_since = None;
+                self.is_silent = false;
+                self.backend.signs().settled();
+                return None;
+            }
+            Kernel::Acknowledges => self.backend.signs().unacknowledged(None),
+            Kernel::Silent(since) => self.backend.signs().unacknowledged(Some(since)),
+        }
         if now >= self.ask_at {
             self.backend.signs().look();
             self.pause = (self.pause * 2).min(SELDOM);
@@ -135,7 +147,7 @@ impl Ear {
 mod tests {
     use super::*;
 
-    const NEVER: fn(Silent<'_>) -> Option<Instant> = |_| None;
+    const ALIVE: fn(Silent<'_>) -> Kernel = |_| Kernel::Acknowledges;
 
     fn ear() -> (Ear, Arc<Backend>, Instant) {
         let backend = Arc::new(Backend::new("10.0.0.1:6443".parse().unwrap()));
@@ -149,20 +161,18 @@ mod tests {
     #[test]
     fn who_answers_in_time_is_not_talked_about() {
         let (mut ear, backend, start) = ear();
-        let _slot = backend.take_slot();
         assert_eq!(ear.asked(start), Some(start + OWED));
         assert_eq!(ear.asked(start + ms(5)), None);
         ear.heard(start + ms(20));
-        assert_eq!(ear.listen(start + OWED, Duration::ZERO, NEVER), None);
+        assert_eq!(ear.listen(start + OWED, Duration::ZERO, ALIVE), None);
         assert_eq!(backend.signs().testimony().silent_since, None);
     }
 
     #[test]
     fn silence_is_told_until_a_byte_comes() {
         let (mut ear, backend, start) = ear();
-        let _slot = backend.take_slot();
         ear.asked(start);
-        let unacknowledged = |silent: Silent<'_>| Some(silent.since);
+        let unacknowledged = |silent: Silent<'_>| Kernel::Silent(silent.since);
         let again = ear.listen(start + OWED, Duration::ZERO, unacknowledged);
         assert_eq!(again, Some(start + OWED + AGAIN));
         let testimony = backend.signs().testimony();
@@ -177,10 +187,9 @@ mod tests {
     #[test]
     fn what_another_thread_has_heard_counts() {
         let (mut ear, backend, start) = ear();
-        let _slot = backend.take_slot();
         ear.asked(start);
         backend.signs().heard(start + ms(60));
-        let again = ear.listen(start + OWED, Duration::ZERO, NEVER);
+        let again = ear.listen(start + OWED, Duration::ZERO, ALIVE);
         assert_eq!(again, Some(start + OWED + OWED));
         assert_eq!(backend.signs().testimony().silent_since, None);
     }
@@ -188,9 +197,8 @@ mod tests {
     #[test]
     fn a_thread_that_was_held_up_accuses_nobody() {
         let (mut ear, backend, start) = ear();
-        let _slot = backend.take_slot();
         ear.asked(start);
-        let again = ear.listen(start + ms(900), ms(800), NEVER);
+        let again = ear.listen(start + ms(900), ms(800), ALIVE);
         assert_eq!(again, Some(start + ms(900) + OWED));
         assert_eq!(backend.signs().testimony().silent_since, None);
     }
@@ -198,12 +206,11 @@ mod tests {
     #[test]
     fn who_asked_and_has_gone_is_owed_nothing() {
         let (mut ear, backend, start) = ear();
-        let slot = backend.take_slot();
         ear.asked(start);
-        ear.listen(start + OWED, Duration::ZERO, NEVER);
+        ear.listen(start + OWED, Duration::ZERO, ALIVE);
         assert!(backend.signs().testimony().silent_since.is_some());
-        drop(slot);
-        assert_eq!(ear.listen(start + OWED + AGAIN, Duration::ZERO, NEVER), None);
+        let gone = |_: Silent<'_>| Kernel::NotAsked;
+        assert_eq!(ear.listen(start + OWED + AGAIN, Duration::ZERO, gone), None);
         assert_eq!(backend.signs().testimony().silent_since, None);
     }
 }

@@ -44,6 +44,7 @@ use crate::relay::Side;
 use crate::relay::drive::Mover;
 use crate::relay::pipes::{Budget, Pipes};
 use crate::reset::Resets;
+use crate::silence::Kernel;
 use crate::{socket, tcp_info};
 
 /// How often what a thread has counted is carried over to the metrics.
@@ -80,8 +81,8 @@ pub(crate) struct DataThread {
     ready: Vec<ConnectionId>,
     /// Those that go on in the next.
     yielded: Vec<ConnectionId>,
-    /// Connections to be reset, each in its turn.
-    resets: Resets<ConnectionId>,
+    /// Connections to be reset, each in its turn: for each service, in the order of `services`.
+    resets: Vec<Resets<ConnectionId>>,
     random: fastrand::Rng,
     /// One descriptor in reserve: with none left a client could not even be told so.
     spare: Option<File>,
@@ -164,7 +165,7 @@ impl DataThread {
             next_serial: 0,
             ready: Vec::new(),
             yielded: Vec::new(),
-            resets: Resets::default(),
+            resets: Vec::new(),
             random: fastrand::Rng::new(),
             spare: spare(),
             cpu: None,
@@ -210,7 +211,7 @@ impl DataThread {
         let others = pauses
             .chain(self.carry_over_at)
             .chain(self.book.listen_at())
-            .chain(self.resets.next_at())
+            .chain(self.resets.iter().filter_map(Resets::next_at))
             .min();
         let others = others.map(|at| at.saturating_duration_since(now));
         [self.timers.next(now), others].into_iter().flatten().min()
@@ -270,20 +271,23 @@ impl DataThread {
     /// Sees to connections whose backend is treated otherwise by now.
     fn sweep(&mut self, now: Instant) {
         let Self { services, connections, resets, ready, .. } = self;
-        let in_turn = connections.iter_mut().filter_map(|(_, live)| {
-            let service = services.get(live.connection.page.place())?;
+        let mut in_turn: Vec<Vec<ConnectionId>> = vec![Vec::new(); services.len()];
+        for (_, live) in connections {
+            let place = live.connection.page.place();
+            let Some(service) = services.get(place) else { continue };
             match live.connection.swept(service.shed_idle, now) {
-                Swept::Stays => None,
-                Swept::RunNow => {
-                    live.queue(ready);
-                    None
-                }
+                Swept::Stays => {}
+                Swept::RunNow => live.queue(ready),
                 Swept::ResetInTurn => {
-                    (!std::mem::replace(&mut live.resetting, true)).then_some(live.id)
+                    let is_new = !std::mem::replace(&mut live.resetting, true);
+                    if let Some(in_turn) = in_turn.get_mut(place).filter(|_| is_new) {
+                        in_turn.push(live.id);
+                    }
                 }
             }
-        });
-        let at_once = resets.add(in_turn, now);
+        }
+        let at_once: Vec<ConnectionId> =
+            resets.iter_mut().zip(in_turn).flat_map(|(resets, ids)| resets.add(ids, now)).collect();
         for id in at_once {
             self.queue_one(id);
         }
@@ -291,14 +295,15 @@ impl DataThread {
 
     /// Resets those whose turn it is.
     fn reset_some(&mut self, now: Instant) {
-        loop {
-            let Self { resets, connections, services, shared, random, .. } = self;
-            let pause = |id: &ConnectionId| {
-                let page = find(connections, *id).map(|live| live.connection.page);
-                let service = page.and_then(|page| services.get(page.place()));
-                service.map_or(Duration::ZERO, |s| s.pace.pause(shared.mailboxes.len()))
-            };
-            let Some(id) = resets.pop(now, random.f64(), pause) else { return };
+        let Self { resets, services, shared, random, .. } = self;
+        let mut due = Vec::new();
+        for (resets, service) in resets.iter_mut().zip(services) {
+            let pause = service.pace.pause(shared.mailboxes.len());
+            while let Some(id) = resets.pop(now, random.f64(), pause) {
+                due.push(id);
+            }
+        }
+        for id in due {
             self.queue_one(id);
         }
     }
@@ -319,7 +324,7 @@ impl DataThread {
                 .filter_map(|(_, live)| live.connection.has_asked(silent.since))
                 .filter(|(backend, _)| std::ptr::eq(*backend, Arc::as_ptr(silent.backend)))
                 .map(|(_, socket)| socket);
-            unacknowledged(asked.take(ENOUGH), silent.since, now)
+            acknowledges(asked.take(ENOUGH), silent.since, now)
         });
     }
 
@@ -381,6 +386,7 @@ impl DataThread {
         let known = self.services.iter().position(|service| Arc::ptr_eq(service, balancer));
         let place = known.unwrap_or_else(|| {
             self.services.push(balancer.clone());
+            self.resets.push(Resets::default());
             self.book.add_page(balancer);
             self.services.len() - 1
         });
@@ -510,24 +516,27 @@ impl Live {
 /// Connections that are asked whether the kernel of their backend acknowledges.
 const ENOUGH: usize = 16;
 
-/// Since when none of them was acknowledged what it has sent; `None` if one was, or none has
-/// anything outstanding.
-fn unacknowledged<'a>(
+/// Whether anything was acknowledged of what they have sent since then.
+fn acknowledges<'a>(
     sockets: impl Iterator<Item = BorrowedFd<'a>>,
     since: Instant,
     now: Instant,
-) -> Option<Instant> {
-    let mut last_ack: Option<Duration> = None;
+) -> Kernel {
+    let mut kernel = Kernel::NotAsked;
     for socket in sockets {
         let Ok(info) = tcp_info::read(socket) else { continue };
         if info.unacked == 0 {
-            return None;
+            return Kernel::Acknowledges;
         }
         tracing::trace!(?info, "not acknowledged");
-        last_ack = Some(last_ack.map_or(info.last_ack, |ago| ago.min(info.last_ack)));
+        // It was acknowledged before it was asked, at the latest.
+        let last = now.checked_sub(info.last_ack).unwrap_or(since).max(since);
+        kernel = match kernel {
+            Kernel::Silent(known) => Kernel::Silent(known.max(last)),
+            Kernel::NotAsked | Kernel::Acknowledges => Kernel::Silent(last),
+        };
     }
-    // It was acknowledged before it was asked, at the latest.
-    last_ack.map(|ago| now.checked_sub(ago).unwrap_or(since).max(since))
+    kernel
 }
 
 /// The connection of an event or a timer, unless its place is another's by now.

@@ -145,6 +145,7 @@ fn a_byte_proves_that_it_lives() {
     trial.run_until(300);
     // Its accept queue is full, and those that are in are served.
     trial.testimony.heard_at = Some(trial.at(400));
+    trial.run_until(1249);
     for (look, at) in [(2, 1250), (3, 1350)] {
         let now = trial.at(at);
         trial.judge.ended(look, Class::ConnectTimeout, now, &trial.testimony.clone());
@@ -162,11 +163,31 @@ fn who_was_held_up_himself_accuses_nobody() {
     trial.run_until(60);
     trial.testimony.silent_since = Some(trial.at(0));
     // The machine is paused for five seconds.
-    assert_eq!(trial.step(5000).begin, Some(3), "another look follows at once");
+    assert_eq!(trial.step(5000).begin, None);
     assert_eq!(trial.health(), Health::Ready);
     trial.now = trial.at(5001);
     trial.judge.ended(2, Class::ConnectTimeout, trial.now, &trial.testimony.clone());
     assert_eq!(trial.health(), Health::Ready, "the look that was in flight proves nothing");
+    assert_eq!(trial.run_until(5100).len(), 1, "another follows at once");
+}
+
+#[test]
+fn who_is_always_a_little_late_still_finds_the_dead() {
+    let mut trial = Trial::of_ready();
+    trial.testimony.silent_since = Some(trial.at(0));
+    trial.judge.ask();
+    let mut at = 50;
+    while trial.health() != Health::Dead {
+        let mut step = trial.step(at);
+        while let Some(look) = step.begin {
+            trial.judge.progressed(look, Stage::Shaking, trial.at(at));
+            step = trial.step(at);
+        }
+        // 70 ms after it wanted to be woken.
+        let wake = step.wake.saturating_duration_since(trial.start).as_millis();
+        at = u64::try_from(wake).unwrap() + 70;
+        assert!(at < 5000, "not found within {at} ms");
+    }
 }
 
 #[test]

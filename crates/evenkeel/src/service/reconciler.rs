@@ -435,7 +435,9 @@ impl Reconciler {
         for (member, placement) in self.members.values_mut().zip(&placements) {
             member.drained_since = match placement.treatment {
                 Treatment::Drain => member.drained_since.or(Some(now)),
-                Treatment::Serve | Treatment::Reset => None,
+                // Whoever was drained for long enough has been, and is not drained anew.
+                Treatment::Reset => member.drained_since,
+                Treatment::Serve => None,
             };
         }
         if decision.held > self.held {
@@ -616,6 +618,10 @@ impl Reconciler {
             RebalanceMode::On => true,
         };
         let backend = skew.and_then(|skew| pool.serving().get(skew.place));
+        // What was not found in a second is not sought in the next incident.
+        for other in pool.serving() {
+            other.shed(0);
+        }
         let was = std::mem::replace(&mut self.is_skewed, sheds > 0);
         let Some((backend, skew)) = backend.zip(skew).filter(|_| sheds > 0) else { return };
         if !was {
