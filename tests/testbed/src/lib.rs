@@ -36,7 +36,7 @@ pub use control_plane::{
 pub use host::{EnterError, FetchError, Host};
 pub use https::{HttpsError, Identity, IdentityError};
 pub use ip::IpError;
-pub use load::{Attempt, Failure, Felt, Kept, Load, LoadError, LoadOptions, Ticks, Watched};
+pub use load::{Attempt, Failure, Felt, Kept, Load, LoadError, LoadOptions, Signs, Ticks, Watched};
 pub use network::{Network, NetworkError};
 pub use process::{Process, ProcessError};
 pub use requirements::{Missing, or_skip, require, require_network};

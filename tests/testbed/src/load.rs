@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use felt::{Attempt, Failure, Felt, Kept, Ticks, Watched};
+pub use gap::Signs;
 
 use crate::host::{EnterError, Host, runtime};
 use crate::https::{Identity, debug};

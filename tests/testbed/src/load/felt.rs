@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::gap::Signs;
+
 /// One new connection: connect, handshake, request and answer.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -36,8 +38,8 @@ pub struct Kept {
     /// Requests and tries to connect that failed. A connection that the other side had closed
     /// before the next request is a reconnect, not a failure.
     pub failures: Vec<Failure>,
-    /// The longest time between two good answers.
-    pub longest_gap: Duration,
+    /// When the good answers came.
+    pub signs: Signs,
 }
 
 /// What a client felt that watches, and goes on where it was when it must connect again.
@@ -49,8 +51,8 @@ pub struct Watched {
     pub reconnects: u64,
     /// Tries to connect, and watches that did not end as HTTP ends them.
     pub failures: Vec<Failure>,
-    /// The longest time between two events.
-    pub longest_gap: Duration,
+    /// When the events came.
+    pub signs: Signs,
 }
 
 /// How well the changes were written that the watches should have seen. This went past the
@@ -61,8 +63,8 @@ pub struct Ticks {
     pub written: u64,
     /// Changes and tries to connect that failed.
     pub failures: Vec<Failure>,
-    /// The longest time between two written changes.
-    pub longest_gap: Duration,
+    /// When the changes were written.
+    pub signs: Signs,
 }
 
 /// What all clients of one [`Load`](crate::Load) felt.
@@ -130,7 +132,7 @@ impl Felt {
 
     /// The longest that a kept connection was without a good answer.
     pub fn longest_kept_gap(&self) -> Duration {
-        self.kept.iter().map(|kept| kept.longest_gap).max().unwrap_or_default()
+        self.kept.iter().map(|kept| kept.signs.longest_gap()).max().unwrap_or_default()
     }
 
     /// How often a watch broke or could not be started.
@@ -145,12 +147,12 @@ impl Felt {
 
     /// The longest that a watch saw nothing.
     pub fn longest_watch_gap(&self) -> Duration {
-        self.watches.iter().map(|watch| watch.longest_gap).max().unwrap_or_default()
+        self.watches.iter().map(|watch| watch.signs.longest_gap()).max().unwrap_or_default()
     }
 
     /// The longest that nothing was written for the watches to see.
     pub fn longest_tick_gap(&self) -> Duration {
-        self.ticks.longest_gap
+        self.ticks.signs.longest_gap()
     }
 }
 
@@ -219,7 +221,8 @@ mod tests {
     use super::*;
 
     fn felt(new: Vec<Attempt>) -> Felt {
-        let ticks = Ticks { written: 0, failures: Vec::new(), longest_gap: Duration::ZERO };
+        let signs = Signs::new(Vec::new(), Instant::now());
+        let ticks = Ticks { written: 0, failures: Vec::new(), signs };
         Felt { new, kept: Vec::new(), watches: Vec::new(), ticks, lasted: Duration::ZERO }
     }
 

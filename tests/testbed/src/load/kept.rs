@@ -37,8 +37,8 @@ pub(super) async fn run(story: Story, number: usize) -> Kept {
             ticks.reset_after(AGAIN);
         }
     }
-    let longest_gap = gap.longest_until(Instant::now());
-    Kept { answers, reconnects: client.connects.saturating_sub(1), failures, longest_gap }
+    let reconnects = client.connects.saturating_sub(1);
+    Kept { answers, reconnects, failures, signs: gap.end(Instant::now()) }
 }
 
 struct Client<'a> {

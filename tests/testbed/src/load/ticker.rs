@@ -30,7 +30,7 @@ pub(super) async fn run(story: Story) -> Ticks {
         failures.push(Failure { at: Instant::now(), error });
         connection = None;
     }
-    Ticks { written, failures, longest_gap: gap.longest_until(Instant::now()) }
+    Ticks { written, failures, signs: gap.end(Instant::now()) }
 }
 
 async fn change(

@@ -35,7 +35,7 @@ pub(super) async fn run(story: Story) -> Watched {
         events: watch.events,
         reconnects: watch.starts.saturating_sub(1),
         failures,
-        longest_gap: watch.gap.longest_until(Instant::now()),
+        signs: watch.gap.end(Instant::now()),
     }
 }
 
