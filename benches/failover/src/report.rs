@@ -1,0 +1,128 @@
+//! What is printed and written in the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::args::Args;
+use crate::balancer::{Balancer, Programs};
+use crate::burn::cpus;
+use crate::failed::{Doing, Failed};
+use crate::measure::Results;
+use crate::summary::{Figure, Metric};
+use crate::{table, target};
+
+/// All tables, as one text.
+pub(crate) fn text(results: &Results, args: &Args) -> String {
+    let samples = &results.samples;
+    let parts = [
+        head(args),
+        table::figures(samples, &args.faults, &args.balancers),
+        table::targets(&target::judge(samples)),
+        notes(results, args),
+    ];
+    parts.join("\n")
+}
+
+/// Writes all samples to a file that is named after the time.
+pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
+    let figures = args.faults.iter().flat_map(|fault| {
+        let of = move |balancer: &Balancer| {
+            let each = Metric::ALL.map(|metric| {
+                let figure = Figure::of(&results.samples, *fault, *balancer, metric);
+                (metric.title().to_owned(), json!(figure.map(Figure::text)))
+            });
+            let figures: serde_json::Map<String, Value> = each.into_iter().collect();
+            json!({ "fault": fault.name(), "balancer": balancer.name(), "figures": figures })
+        };
+        args.balancers.iter().map(of)
+    });
+    let figures: Vec<Value> = figures.collect();
+    write_as(
+        "",
+        &json!({
+            "conditions": conditions(&args.balancers, &args.programs),
+            "rounds": args.rounds,
+            "busy": args.busy,
+            "figures": figures,
+            "results": results,
+        }),
+    )
+}
+
+/// Writes a result to a file whose name begins with `what` and goes on with the time.
+pub(crate) fn write_as(what: &str, result: &Value) -> Result<PathBuf, Failed> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-failover");
+    fs::create_dir_all(&directory).doing(|| "make a directory for the result")?;
+    let directory = directory.canonicalize().doing(|| "find the directory for the result")?;
+    let now = OffsetDateTime::now_utc();
+    let (date, hour, minute, second) = (now.date(), now.hour(), now.minute(), now.second());
+    let path = directory.join(format!("{what}{date}T{hour:02}{minute:02}{second:02}Z.json"));
+    let text = serde_json::to_string_pretty(result).doing(|| "write the result as JSON")?;
+    fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+/// What the measurement ran on.
+pub(crate) fn conditions(balancers: &[Balancer], programs: &Programs) -> Value {
+    let versions: serde_json::Map<String, Value> = versions(balancers, programs)
+        .into_iter()
+        .map(|(name, version)| (name.to_owned(), json!(version)))
+        .collect();
+    json!({ "kernel": kernel(), "cpus": cpus(), "versions": versions })
+}
+
+/// What the measurement ran on, in lines.
+fn head(args: &Args) -> String {
+    let mut lines = vec![format!("{} CPUs, Linux {}", cpus(), kernel())];
+    lines.extend(versions(&args.balancers, &args.programs).into_iter().map(|(name, version)| {
+        let version = version.unwrap_or_else(|| "not here".to_owned());
+        format!("{name}: {version}")
+    }));
+    let load = "three API servers; a new TLS connection every 50 ms, nine kept with a request each \
+                100 ms, nine watches, an event each 50 ms";
+    lines.push(load.to_owned());
+    if args.rounds > 1 {
+        lines.push(format!("worst of {} rounds, and the median in brackets", args.rounds));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// How many samples do not count, and what `*` means.
+fn notes(results: &Results, args: &Args) -> String {
+    let Results { samples, dropped, unsteady } = results;
+    let mut lines = vec![format!(
+        "{} samples; {} more dropped for a flaw (the ticks themselves stalled over 100 ms) and \
+         {} not begun, and all of these taken again.",
+        samples.len(),
+        dropped.len(),
+        unsteady.len(),
+    )];
+    let flawed = samples.iter().filter(|sample| sample.flaw.is_some()).count();
+    if flawed > 0 && args.busy > 0 {
+        lines.push(format!("* {flawed} samples have a flaw, as all CPUs were kept busy."));
+    } else if flawed > 0 {
+        lines.push(format!("* {flawed} samples had a flaw each time they were taken."));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn kernel() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// The balancers with what their programs say of their versions. None: it is not here.
+fn versions(balancers: &[Balancer], programs: &Programs) -> Vec<(&'static str, Option<String>)> {
+    let version = |balancer: &Balancer| {
+        let program = balancer.program(programs);
+        let output = Command::new(program).arg(balancer.version_argument()).output().ok()?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    };
+    balancers.iter().map(|balancer| (balancer.name(), version(balancer))).collect()
+}

@@ -1,0 +1,87 @@
+//! The tables for people.
+
+use crate::balancer::Balancer;
+use crate::fault::Fault;
+use crate::sample::Sample;
+use crate::summary::{Figure, Metric};
+use crate::target::Judged;
+
+/// What clients felt, a line a metric and a column a balancer.
+pub(crate) fn figures(samples: &[Sample], faults: &[Fault], balancers: &[Balancer]) -> String {
+    let names = balancers.iter().map(|balancer| balancer.name().to_owned());
+    let mut rows = vec![std::iter::once(String::new()).chain(names).collect()];
+    for fault in faults {
+        rows.push(vec![fault.title().to_owned()]);
+        for metric in Metric::ALL {
+            let cells = balancers.iter().map(|balancer| {
+                let figure = Figure::of(samples, *fault, *balancer, metric);
+                figure.map_or_else(|| "-".to_owned(), Figure::text)
+            });
+            let title = format!("  {}", metric.title());
+            rows.push(std::iter::once(title).chain(cells).collect());
+        }
+    }
+    aligned(&rows)
+}
+
+/// What must come out, and what did.
+pub(crate) fn targets(judged: &[Judged]) -> String {
+    let head = ["target for evenkeel", "wanted", "measured", "verdict"].map(str::to_owned).to_vec();
+    let rows = judged.iter().map(|judged| {
+        let flawed = if judged.flawed { " *" } else { "" };
+        let verdict = format!("{}{flawed}", judged.verdict.word());
+        vec![judged.title.clone(), judged.wanted.clone(), judged.measured.clone(), verdict]
+    });
+    aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}
+
+/// Columns as wide as their widest cell, two blanks between them. A row of one cell is a heading.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let cells = rows.iter().filter(|row| row.len() > 1).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::tests::sample;
+
+    #[test]
+    fn a_fault_is_a_heading_above_its_metrics() {
+        let samples = [
+            sample(Balancer::HaproxyTuned, Fault::Cut, 0.7, 1),
+            sample(Balancer::Evenkeel, Fault::Cut, 12.0, 0),
+        ];
+        let balancers = [Balancer::HaproxyTuned, Balancer::EnvoyTuned, Balancer::Evenkeel];
+        let expected = "
+                                  haproxy-tuned  envoy-tuned  evenkeel
+host cut off (no RST)
+  worst gap of a watch            0.70 s         -            > 12 s
+  failed new connections          1              -            0
+  longest new connection          0.02 s         -            0.02 s
+  worst gap of a kept connection  0.70 s         -            > 12 s
+  control: gap of the ticks       0.06 s         -            0.06 s
+";
+        assert_eq!(format!("\n{}", figures(&samples, &[Fault::Cut], &balancers)), expected);
+    }
+
+    #[test]
+    fn a_verdict_is_a_line() {
+        let text = targets(&crate::target::judge(&[]));
+        assert!(text.starts_with("target for evenkeel"), "{text}");
+        assert_eq!(text.lines().count(), 10, "{text}");
+        assert!(text.lines().skip(1).all(|line| line.ends_with("not measured")), "{text}");
+    }
+}
