@@ -186,7 +186,8 @@ fn check_says_that_a_config_is_valid_and_what_happens_at_worst() {
         assert!(said.contains("service `api`, at worst"), "{said}");
         // A connect a minute, of 1.2 s at most, and two of them.
         let silent = lines.find(|line| line.starts_with("silent: its host is gone")).unwrap();
-        let cells: Vec<&str> = silent.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let cells: Vec<&str> =
+            silent.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
         assert_eq!(cells, ["silent: its host is gone", "1m500ms", "1m1s750ms"]);
         assert_eq!(stderr(&output), "");
     }

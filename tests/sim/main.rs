@@ -8,7 +8,6 @@
 //!
 //! After every step the laws are checked; a broken one names its seed, with which
 //! `SIM_SEED=seed cargo nextest run -p evenkeel --test sim` tells the whole story.
-#![expect(clippy::panic, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "the story of a schedule that breaks a law")]
 
 mod laws;

@@ -25,11 +25,7 @@ impl Condition {
     /// Whether something of it still answers: such a server is never reset.
     pub(crate) fn lives(self) -> bool {
         match self {
-            Self::Well
-            | Self::Busy
-            | Self::ShuttingDown
-            | Self::Gone
-            | Self::EtcdLost => true,
+            Self::Well | Self::Busy | Self::ShuttingDown | Self::Gone | Self::EtcdLost => true,
             Self::Frozen | Self::CutOff => false,
         }
     }
@@ -78,7 +74,9 @@ impl Schedule {
                     };
                     changes.push((at, Change::Uplink(true)));
                 }
-                1 => changes.push((at, Change::Stall(Duration::from_millis(random.u64(100..6000))))),
+                1 => {
+                    changes.push((at, Change::Stall(Duration::from_millis(random.u64(100..6000)))));
+                }
                 2 => {
                     // What befalls all at once: etcd without a quorum, or a saturated rack.
                     let all = [Condition::EtcdLost, Condition::Busy];
@@ -88,7 +86,10 @@ impl Schedule {
                     }
                     at += random.u64(1000..8000);
                     for server in 0..servers {
-                        changes.push((at + random.u64(0..100), Change::Server(server, Condition::Well)));
+                        changes.push((
+                            at + random.u64(0..100),
+                            Change::Server(server, Condition::Well),
+                        ));
                     }
                 }
                 _ => {

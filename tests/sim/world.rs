@@ -243,7 +243,8 @@ impl World {
 
     /// Clients ask, and are owed an answer.
     fn ask_around(&mut self) {
-        if !self.schedule.traffic || self.now % ASK != 0 || self.now < self.stalled_until {
+        if !self.schedule.traffic || !self.now.is_multiple_of(ASK) || self.now < self.stalled_until
+        {
             return;
         }
         let now = self.now;

@@ -118,25 +118,20 @@ impl Decider {
             } else {
                 wanted.next().unwrap_or(Treatment::Drain)
             };
-            let delay = match wanted {
+            let reset_at = match wanted {
                 Treatment::Serve => None,
                 Treatment::Drain => self.capped_at(place, cases),
-                Treatment::Reset => match self.reset_at(place, cases, now) {
-                    Some(at) => Some(at),
-                    None => {
-                        decision.treatments.push(Treatment::Drain);
-                        continue;
-                    }
-                },
+                Treatment::Reset => self.reset_at(place, cases, now),
             };
-            let treatment = match delay {
-                Some(at) if at <= now => Treatment::Reset,
-                Some(at) => {
+            let treatment = match (reset_at, wanted) {
+                (Some(at), _) if at <= now => Treatment::Reset,
+                (Some(at), _) => {
                     decision.until = Some(decision.until.map_or(at, |until| until.min(at)));
                     decision.held += usize::from(wanted == Treatment::Reset);
                     Treatment::Drain
                 }
-                None => wanted,
+                (None, Treatment::Serve) => Treatment::Serve,
+                (None, Treatment::Drain | Treatment::Reset) => Treatment::Drain,
             };
             decision.treatments.push(treatment);
         }
@@ -201,9 +196,7 @@ impl Decider {
         let case = cases.get(place)?;
         let drained_since = case.drained_since?.max(case.since);
         let better = |(other, case): (usize, &Case)| {
-            other != place
-                && case.evidence.health == Health::Ready
-                && case.leaving_since.is_none()
+            other != place && case.evidence.health == Health::Ready && case.leaving_since.is_none()
         };
         if !cases.iter().enumerate().any(better) {
             return None;
@@ -398,7 +391,10 @@ mod tests {
         scene.decide(&cases, 210);
         let alive_at = Some(scene.at(400));
         let revived = Case { alive_at, ..scene.silent(2, 10, 210) };
-        assert_eq!(scene.decide(&[scene.heard(1, Class::Ready, 405), revived], 410).0, [Serve, Drain]);
+        assert_eq!(
+            scene.decide(&[scene.heard(1, Class::Ready, 405), revived], 410).0,
+            [Serve, Drain]
+        );
     }
 
     #[test]
@@ -428,14 +424,20 @@ mod tests {
         let cases = [scene.heard(1, Class::Ready, 405), scene.silent(2, 10, 210)];
         assert_eq!(scene.decide(&cases, 410).0, [Serve, Reset]);
         let answered = Case { silent_since: None, silent_look: None, ..scene.silent(2, 10, 210) };
-        assert_eq!(scene.decide(&[scene.heard(1, Class::Ready, 505), answered], 510).0, [Serve, Reset]);
+        assert_eq!(
+            scene.decide(&[scene.heard(1, Class::Ready, 505), answered], 510).0,
+            [Serve, Reset]
+        );
     }
 
     #[test]
     fn the_last_of_three_is_held_when_two_have_long_been_dead() {
         let mut scene = Scene::new();
-        let cases =
-            [scene.silent(1, 0, 60_000), scene.silent(2, 0, 60_000), scene.silent(3, 60_000, 60_500)];
+        let cases = [
+            scene.silent(1, 0, 60_000),
+            scene.silent(2, 0, 60_000),
+            scene.silent(3, 60_000, 60_500),
+        ];
         assert_eq!(scene.decide(&cases, 61_000), (vec![Reset, Reset, Drain], 1));
     }
 
@@ -451,11 +453,9 @@ mod tests {
     #[test]
     fn a_drain_ends_when_its_server_has_had_all_its_time() {
         let mut scene = Scene::new();
-        for (class, cap) in [
-            (Class::ShuttingDown, 180_000),
-            (Class::Refused, 75_000),
-            (Class::EtcdUnready, 30_000),
-        ] {
+        for (class, cap) in
+            [(Class::ShuttingDown, 180_000), (Class::Refused, 75_000), (Class::EtcdUnready, 30_000)]
+        {
             let cases = [scene.heard(1, class, 0), scene.heard(2, Class::Ready, 0)];
             assert_eq!(scene.decide(&cases, cap - 1).0, [Drain, Serve], "{class}");
             assert_eq!(scene.decide(&cases, cap).0, [Reset, Serve], "{class}");

@@ -148,9 +148,8 @@ impl PoolWriter {
             of(&|m| m.treatment == Treatment::Drain && !m.leaving && m.evidence.may_fail_open());
         let reset = of(&|m| m.treatment == Treatment::Reset);
         let preferred = placements.iter().find(|p| p.preferred && p.treatment == Treatment::Serve);
-        let preferred = preferred
-            .and_then(|p| serving.iter().find(|b| b.endpoint() == p.endpoint))
-            .cloned();
+        let preferred =
+            preferred.and_then(|p| serving.iter().find(|b| b.endpoint() == p.endpoint)).cloned();
         self.pool.current.store(Arc::new(Snapshot { members, serving, preferred, reserve }));
         // After the swap: nobody picks them any more, and who just did finds the slot reset.
         for backend in reset {
@@ -204,10 +203,13 @@ mod tests {
         let (mut writer, pool) = Pool::new();
         writer.publish(&[place(1, Class::Ready, Treatment::Serve)], Instant::now());
         let slot = pool.snapshot().serving()[0].take_slot();
-        writer.publish(&[
-            place(1, Class::ShuttingDown, Treatment::Drain),
-            place(2, Class::Ready, Treatment::Serve),
-        ], Instant::now());
+        writer.publish(
+            &[
+                place(1, Class::ShuttingDown, Treatment::Drain),
+                place(2, Class::Ready, Treatment::Serve),
+            ],
+            Instant::now(),
+        );
         assert_eq!(writer.active(endpoint(1)), 1);
         assert!(!slot.is_reset());
         assert_eq!(pool.snapshot().serving().len(), 1);
@@ -243,7 +245,8 @@ mod tests {
     #[test]
     fn the_preferred_one_is_so_only_while_it_is_served() {
         let (mut writer, pool) = Pool::new();
-        let preferred = |class, treatment| Placement { preferred: true, ..place(1, class, treatment) };
+        let preferred =
+            |class, treatment| Placement { preferred: true, ..place(1, class, treatment) };
         let other = place(2, Class::Ready, Treatment::Serve);
         writer.publish(&[preferred(Class::Ready, Treatment::Serve), other.clone()], Instant::now());
         assert_eq!(pool.snapshot().preferred().unwrap().endpoint(), endpoint(1));
@@ -255,12 +258,15 @@ mod tests {
     fn the_reserve_is_what_answers_and_stays() {
         let (mut writer, pool) = Pool::new();
         let leaving = Placement { leaving: true, ..place(4, Class::Starting, Treatment::Drain) };
-        writer.publish(&[
-            place(1, Class::Ready, Treatment::Serve),
-            place(2, Class::ShuttingDown, Treatment::Drain),
-            place(3, Class::Refused, Treatment::Drain),
-            leaving,
-        ], Instant::now());
+        writer.publish(
+            &[
+                place(1, Class::Ready, Treatment::Serve),
+                place(2, Class::ShuttingDown, Treatment::Drain),
+                place(3, Class::Refused, Treatment::Drain),
+                leaving,
+            ],
+            Instant::now(),
+        );
         let snapshot = pool.snapshot();
         let reserve: Vec<_> = snapshot.reserve().iter().map(|b| b.endpoint()).collect();
         assert_eq!(reserve, [endpoint(2)]);

@@ -305,8 +305,11 @@ impl Judge {
             return;
         }
         let suspicious = |look: &Look| now >= look.stage_began + self.patience(look.stage);
-        let suspicious: Vec<Instant> =
-            silent.iter().filter(|(look, _)| suspicious(look)).map(|(look, _)| look.began).collect();
+        let suspicious: Vec<Instant> = silent
+            .iter()
+            .filter(|(look, _)| suspicious(look))
+            .map(|(look, _)| look.began)
+            .collect();
         let since = owes.map_or(began, |since| since.min(began));
         for look in suspicious {
             self.silent_from(since, look, testimony);
@@ -410,7 +413,8 @@ impl Judge {
             return self.next.filter(|next| *next > now).unwrap_or(now + self.interval);
         }
         let due = silent.iter().flat_map(|(look, _)| {
-            [self.patience(look.stage), QUICK_CONNECT, QUICK_TLS].map(|wait| look.stage_began + wait)
+            [self.patience(look.stage), QUICK_CONNECT, QUICK_TLS]
+                .map(|wait| look.stage_began + wait)
         });
         due.filter(|due| *due > now).chain([now + TICK]).min().unwrap_or(now + TICK)
     }

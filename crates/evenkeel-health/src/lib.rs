@@ -31,8 +31,8 @@ mod worst_case;
 
 pub use attempt::{Attempt, Phase, PhaseName, Step};
 pub use config::HealthConfig;
-pub use metrics::{PROBE_DURATION, PROBE_DURATION_BUCKETS, describe};
 pub use judge::Judge;
+pub use metrics::{PROBE_DURATION, PROBE_DURATION_BUCKETS, describe};
 pub use prober::{HealthReport, Prober};
 pub use tracker::Tracker;
 pub use trust::{Trust, TrustError, Verify};

@@ -113,9 +113,9 @@ pub(crate) fn pick(
 ) -> Option<(Slot, bool)> {
     let snapshot = balancer.pool.snapshot();
     let policy = &balancer.policy;
-    let preferred = snapshot.preferred().filter(|backend| {
-        !tried.contains(&backend.endpoint()) && backend.share(now) == FULL_SHARE
-    });
+    let preferred = snapshot
+        .preferred()
+        .filter(|backend| !tried.contains(&backend.endpoint()) && backend.share(now) == FULL_SHARE);
     if let Some(backend) = preferred.or_else(|| policy.pick(snapshot.serving(), tried, now)) {
         return Some((backend.take_slot(), false));
     }

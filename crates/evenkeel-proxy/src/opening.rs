@@ -279,7 +279,9 @@ impl Opening {
                         self.stage = Stage::Racing(racers);
                         return Opened::Waits;
                     }
-                    Ok(Raced::Won(racer)) => self.stage = Stage::Waiting(self.accepted(racer, with)),
+                    Ok(Raced::Won(racer)) => {
+                        self.stage = Stage::Waiting(self.accepted(racer, with));
+                    }
                     Err(error) => return Opened::Failed(error),
                 },
                 Stage::Waiting(attempt) => match self.hear(attempt, client, client_ready, with) {
@@ -329,15 +331,13 @@ impl Opening {
             if let Some(slow) = running.last().filter(|racer| !racer.alone) {
                 slow.slot.backend().signs().look();
             }
-            match self.begin(&running, with)? {
-                Some(racer) => running.push(racer),
-                None => {
-                    if running.is_empty() {
-                        return Err(self.nobody());
-                    }
-                    for racer in &mut running {
-                        racer.alone = true;
-                    }
+            if let Some(racer) = self.begin(&running, with)? {
+                running.push(racer);
+            } else if running.is_empty() {
+                return Err(self.nobody());
+            } else {
+                for racer in &mut running {
+                    racer.alone = true;
                 }
             }
         }
@@ -345,11 +345,7 @@ impl Opening {
     }
 
     /// Begins to connect one that is neither tried nor being connected; `None` if there is none.
-    fn begin(
-        &mut self,
-        running: &[Racer],
-        with: &With<'_>,
-    ) -> Result<Option<Racer>, ConnectError> {
+    fn begin(&mut self, running: &[Racer], with: &With<'_>) -> Result<Option<Racer>, ConnectError> {
         loop {
             let mut not_these = self.tried.clone();
             not_these.extend(running.iter().map(|racer| racer.slot.backend().endpoint()));

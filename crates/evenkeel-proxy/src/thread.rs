@@ -366,7 +366,8 @@ impl DataThread {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(place(entry.key()), self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
-        let connection = Connection::new(socket, address, page, permit, balancer.connect.replay, now);
+        let connection =
+            Connection::new(socket, address, page, permit, balancer.connect.replay, now);
         if let Err(error) = self.poller.add_leg(connection.client(), id, Side::Client) {
             tracing::debug!(%error, "client not polled");
             balancer.metrics.rejected(Rejected::NoDescriptors);
@@ -376,7 +377,8 @@ impl DataThread {
             }
             return;
         }
-        let mut live = Live { connection, id, alarm: Alarm::default(), queued: false, resetting: false };
+        let mut live =
+            Live { connection, id, alarm: Alarm::default(), queued: false, resetting: false };
         live.queue(&mut self.ready);
         entry.insert(live);
     }

@@ -16,12 +16,8 @@ impl Trial {
 
     fn configured(config: &HealthConfig) -> Self {
         let start = Instant::now();
-        let mut trial = Self {
-            judge: Judge::new(config),
-            start,
-            testimony: Testimony::default(),
-            now: start,
-        };
+        let mut trial =
+            Self { judge: Judge::new(config), start, testimony: Testimony::default(), now: start };
         let look = trial.step(0).begin.unwrap();
         trial.judge.opened(ms(2), Some(ms(2)));
         trial.judge.ended(look, Class::Ready, trial.now, &trial.testimony);

@@ -28,12 +28,11 @@ impl Timers {
         let epoch = *self.epoch.get_or_insert(due);
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let grain = nanos(GRAIN);
-        match epoch.checked_duration_since(due) {
-            Some(before) => epoch - Duration::from_nanos(nanos(before) / grain * grain),
-            None => {
-                let after = nanos(due - epoch).div_ceil(grain).saturating_mul(grain);
-                epoch + Duration::from_nanos(after)
-            }
+        if let Some(before) = epoch.checked_duration_since(due) {
+            epoch - Duration::from_nanos(nanos(before) / grain * grain)
+        } else {
+            let after = nanos(due - epoch).div_ceil(grain).saturating_mul(grain);
+            epoch + Duration::from_nanos(after)
         }
     }
 

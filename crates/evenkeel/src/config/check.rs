@@ -261,7 +261,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// Kubernetes marks a node NotReady when its kubelet has not been heard for so long
+/// Kubernetes marks a node `NotReady` when its kubelet has not been heard for so long
 /// (`--node-monitor-grace-period`): a kubelet that hangs on a dead endpoint must be told before.
 const NODE_GRACE: Duration = Duration::from_secs(50);
 

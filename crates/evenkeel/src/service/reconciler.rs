@@ -79,7 +79,7 @@ impl Member {
         if treatment != Treatment::Serve {
             // At the start nothing is known of any, and none of them is cold beside the others.
             let known = self.evidence.health != Health::Unknown;
-            self.away_since = self.away_since.or(known.then_some(now));
+            self.away_since = self.away_since.or_else(|| known.then_some(now));
             return false;
         }
         self.away_since.take().is_some_and(|since| now - since >= AWAY)
@@ -456,7 +456,8 @@ impl Reconciler {
     fn tell_of_treatments(&mut self, placements: &[Placement]) {
         let before = self.writer.snapshot();
         for placement in placements {
-            let known = before.members().iter().find(|m| m.backend.endpoint() == placement.endpoint);
+            let known =
+                before.members().iter().find(|m| m.backend.endpoint() == placement.endpoint);
             let was = known.map(|member| member.treatment);
             let open = known.map_or(0, |member| member.backend.active());
             if placement.treatment != Treatment::Reset || was == Some(Treatment::Reset) {
@@ -582,8 +583,7 @@ impl Reconciler {
         }
         let now = Instant::now();
         for (endpoint, member) in &mut self.members {
-            let is_fresh =
-                member.version_asked.is_some_and(|asked| now - asked < VERSION_LASTS);
+            let is_fresh = member.version_asked.is_some_and(|asked| now - asked < VERSION_LASTS);
             if is_fresh || member.evidence.health != Health::Ready {
                 continue;
             }
