@@ -22,7 +22,7 @@ pub(crate) const BRAKE: Duration = Duration::from_secs(15);
 /// How long a SYN takes that is sent again (RFC 6298: the first timeout is a second).
 const LOST_SYN: u64 = 1000;
 
-/// How long anything else takes that is sent again (`TCP_RTO_MIN`, and the trip).
+/// How long anything else takes that is sent again (200 ms at least in Linux, and the trip).
 const LOST: u64 = 210;
 
 /// How often clients ask something of each server.
