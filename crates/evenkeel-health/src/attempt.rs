@@ -7,8 +7,6 @@ use std::time::Duration;
 use evenkeel_core::health::{Class, Outcome, printable};
 use tokio::time::Instant;
 
-use crate::judge::Stage;
-
 /// One attempt: its outcome, and how it came to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -87,6 +85,28 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) fn new(class: Class, detail: impl Into<String>) -> Self {
         Self { class, detail: detail.into() }
+    }
+}
+
+/// How far an attempt has come, as far as it tells whether the endpoint lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its connect is not answered.
+    Connecting,
+    /// Its TLS handshake is not answered.
+    Shaking,
+    /// It was answered, and the rest says how the endpoint is, not whether it lives.
+    Open,
+}
+
+impl Stage {
+    /// What it is if nothing more comes.
+    pub(crate) fn silence(self) -> Option<Class> {
+        match self {
+            Self::Connecting => Some(Class::ConnectTimeout),
+            Self::Shaking => Some(Class::TlsTimeout),
+            Self::Open => None,
+        }
     }
 }
 

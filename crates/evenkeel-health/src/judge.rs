@@ -20,6 +20,7 @@ use evenkeel_core::health::{Class, Evidence, Health};
 use evenkeel_core::signs::Testimony;
 use tokio::time::Instant;
 
+pub use crate::attempt::Stage;
 use crate::config::HealthConfig;
 use crate::tracker::Tracker;
 
@@ -60,28 +61,6 @@ pub const TICK: Duration = Duration::from_millis(50);
 
 /// Later than this is held up.
 const HELD_UP: Duration = Duration::from_millis(50);
-
-/// How far a look has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Its connect is not answered.
-    Connecting,
-    /// Its TLS handshake is not answered.
-    Shaking,
-    /// It was answered, and the rest says how the endpoint is, not whether it lives.
-    Open,
-}
-
-impl Stage {
-    /// What it is if nothing more comes.
-    fn silence(self) -> Option<Class> {
-        match self {
-            Self::Connecting => Some(Class::ConnectTimeout),
-            Self::Shaking => Some(Class::TlsTimeout),
-            Self::Open => None,
-        }
-    }
-}
 
 /// A look in flight.
 #[derive(Clone, Debug)]
@@ -166,8 +145,8 @@ impl Judge {
         self.silent_since
     }
 
-    /// When the last but one look began to which it has been silent for longer than is usual: two
-    /// have begun since, and one packet may be lost.
+    /// When the last but one look began to which it has been silent for longer than is usual: one
+    /// more was silent since, so that no single lost packet is the reason.
     pub fn silent_look(&self) -> Option<Instant> {
         let [_, last_but_one] = self.silent_looks;
         last_but_one
@@ -176,11 +155,6 @@ impl Judge {
     /// When a look last proved that it is alive.
     pub fn alive_at(&self) -> Option<Instant> {
         self.alive_at
-    }
-
-    /// How many looks have begun.
-    pub fn begun(&self) -> u64 {
-        self.begun
     }
 
     /// Somebody wants it looked at now.
@@ -286,7 +260,7 @@ impl Judge {
     fn weigh_silence(&mut self, now: Instant, testimony: &Testimony) {
         let silent = self.silent_looks();
         let Some((first, class)) = silent.first().copied() else { return };
-        if now < first.stage_began + self.patience(first.stage) {
+        if !self.is_suspicious(first, now) {
             return;
         }
         let began = first.began;
@@ -297,17 +271,13 @@ impl Judge {
         let quick = silent.iter().filter(|(look, _)| quick(look)).count();
         let owes = testimony.silent_since;
         let heard = testimony.heard_since(began);
-        let second_is_suspicious = silent
-            .get(1)
-            .is_some_and(|(look, _)| now >= look.stage_began + self.patience(look.stage));
-        if heard && !second_is_suspicious {
+        if heard && !silent.get(1).is_some_and(|(look, _)| self.is_suspicious(look, now)) {
             // It talks to others: one lost packet is the better explanation.
             return;
         }
-        let suspicious = |look: &Look| now >= look.stage_began + self.patience(look.stage);
         let suspicious: Vec<Instant> = silent
             .iter()
-            .filter(|(look, _)| suspicious(look))
+            .filter(|(look, _)| self.is_suspicious(look, now))
             .map(|(look, _)| look.began)
             .collect();
         let since = owes.map_or(began, |since| since.min(began));
@@ -365,10 +335,7 @@ impl Judge {
                 self.asked || lost && self.next.is_none_or(|next| now >= next)
             }
             // Another opinion, if it takes one more.
-            [.., (look, _)] => {
-                let suspicious = now >= look.stage_began + self.patience(look.stage);
-                suspicious && silent.len() < self.opinions()
-            }
+            [.., (look, _)] => self.is_suspicious(look, now) && silent.len() < self.opinions(),
         }
     }
 
@@ -417,6 +384,11 @@ impl Judge {
                 .map(|wait| look.stage_began + wait)
         });
         due.filter(|due| *due > now).chain([now + TICK]).min().unwrap_or(now + TICK)
+    }
+
+    /// Whether a look has been silent for longer than is usual.
+    fn is_suspicious(&self, look: &Look, now: Instant) -> bool {
+        now >= look.stage_began + self.patience(look.stage)
     }
 
     /// How long a stage may be silent before that is suspicious.

@@ -47,14 +47,23 @@ fn limited(listen: &str, config: &ListenConfig) -> Service {
 }
 
 fn configured(listen: &str, config: &ListenConfig, relay: RelayConfig) -> Service {
-    let (writer, pool) = Pool::new();
-    let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let connect = ConnectConfig {
         attempt_delay: Span::from_millis(100),
         attempt_timeout: Span::from_millis(300),
         timeout: Span::from_secs(2),
         ..ConnectConfig::default()
     };
+    connecting(listen, config, connect, relay)
+}
+
+fn connecting(
+    listen: &str,
+    config: &ListenConfig,
+    connect: ConnectConfig,
+    relay: RelayConfig,
+) -> Service {
+    let (writer, pool) = Pool::new();
+    let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default(), SHED_IDLE);
     let listen = ListenAddress::new(listen.parse().unwrap());
     let listener = Listener::bind(listen, &RelayConfig::default(), THREADS).unwrap();
@@ -266,11 +275,8 @@ async fn a_client_never_notices_that_the_first_backend_refused() {
     service.end().await;
 }
 
-#[tokio::test]
-async fn a_backend_that_does_not_accept_costs_one_attempt_and_no_connection() {
-    let mut service = service("127.0.0.1:0", 100);
-    let alive = backend(b'a', &service.tasks, &service.shutdown).await;
-    // A backlog of one that is full: the kernel drops further handshakes, as a dead host does.
+/// A backlog that is full: the kernel drops further handshakes, as a dead host does.
+async fn full_queue() -> (SocketAddr, impl Sized) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
@@ -279,12 +285,73 @@ async fn a_backend_that_does_not_accept_costs_one_attempt_and_no_connection() {
     while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(full)).await {
         queue.push(connected.unwrap());
     }
+    (full, (socket, queue))
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_accept_costs_one_attempt_and_no_connection() {
+    let mut service = service("127.0.0.1:0", 100);
+    let alive = backend(b'a', &service.tasks, &service.shutdown).await;
+    let (full, _queue) = full_queue().await;
     service.publish(&[(full, READY.0, READY.1), (alive, READY.0, READY.1)]);
     for _ in 0..2 {
         let started = Instant::now();
         assert_eq!(service.who().await.unwrap(), b'a');
         assert!(started.elapsed() < Duration::from_secs(2));
     }
+    service.end().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_slow_to_accept_is_raced_and_not_given_up() {
+    // Whoever waited for the attempt to run out would wait longer than this test does.
+    let connect = ConnectConfig {
+        attempt_timeout: Span::from_secs(30),
+        timeout: Span::from_secs(60),
+        ..ConnectConfig::default()
+    };
+    let listen = ListenConfig::on(Vec::new());
+    let mut service = connecting("127.0.0.1:0", &listen, connect, RelayConfig::default());
+    let alive = backend(b'a', &service.tasks, &service.shutdown).await;
+    let (full, _queue) = full_queue().await;
+    let (another, _queue_too) = full_queue().await;
+    service.publish(&[
+        (full, READY.0, READY.1),
+        (another, READY.0, READY.1),
+        (alive, READY.0, READY.1),
+    ]);
+    for _ in 0..3 {
+        assert_eq!(service.who().await.unwrap(), b'a');
+    }
+    service.asked_to_look(full).await;
+    // Those that lost the race hold no place.
+    let pool = service.writer.snapshot();
+    let idle = pool.members().iter().filter(|member| member.backend.endpoint().address() != alive);
+    assert!(idle.clone().all(|member| member.backend.active() == 0));
+    service.end().await;
+}
+
+#[tokio::test]
+async fn many_connections_are_reset_one_after_the_other_and_all_of_them() {
+    let mut service = service("127.0.0.1:0", 1000);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = TcpStream::connect(service.address).await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        clients.push(client);
+    }
+    // Of 200, the two threads reset 64 each at once; the others come at 25 a second on each.
+    service.balancer.set_pace(50);
+    let began = Instant::now();
+    service.publish(&[(a, Class::TlsTimeout, Treatment::Reset)]);
+    for mut client in clients {
+        let read = timeout(SOON, client.read_exact(&mut [0])).await.expect("nobody is forgotten");
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+    // 36 and more on one of them, and none comes before half of its pause.
+    assert!(began.elapsed() > Duration::from_millis(35 * 20), "{:?}", began.elapsed());
     service.end().await;
 }
 
