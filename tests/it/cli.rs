@@ -5,7 +5,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::harness::{
-    EVENKEEL, Running, command, evenkeel, free_addresses, snapshots, stderr, stdout,
+    EVENKEEL, Running, command, echo, evenkeel, free_addresses, snapshots, stderr, stdout,
 };
 
 /// The arguments that name a command, of every command there is.
@@ -63,23 +62,6 @@ fn service(name: &str, listen: SocketAddr, endpoint: SocketAddr) -> String {
     format!(
         "  - name: {name}\n    listen: {{addresses: [\"{listen}\"]}}\n    sources: [{{static: {{endpoints: [\"{endpoint}\"]}}}}]\n    health: {{interval: 1m}}\n"
     )
-}
-
-/// A server that gives back what it gets, until the client has no more.
-fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                let mut reader = stream.try_clone().unwrap();
-                // It ends when either side does.
-                drop(std::io::copy(&mut reader, &mut stream));
-            });
-        }
-    });
-    address
 }
 
 /// Opens a connection and sends a line to and fro over it.
@@ -369,7 +351,9 @@ fn with_nothing_behind_it_the_process_lives_and_says_what_is_wrong() {
 #[test]
 fn a_hang_up_ends_nothing() {
     let [admin, listen] = free_addresses();
-    let file = ConfigFile::new(&(head(admin) + &service("echo", listen, echo())));
+    let file = ConfigFile::new(
+        &(head(admin) + &service("echo", listen, echo(TcpListener::bind("127.0.0.1:0").unwrap()))),
+    );
     let mut running = Running::start(&file.path, admin);
     running.until("ready", |running| running.get("/readyz").is_some());
     let mut open = talk(listen);
@@ -389,7 +373,9 @@ fn a_hang_up_ends_nothing() {
 #[test]
 fn what_is_open_may_end_by_itself() {
     let [admin, listen] = free_addresses();
-    let file = ConfigFile::new(&(head(admin) + &service("echo", listen, echo())));
+    let file = ConfigFile::new(
+        &(head(admin) + &service("echo", listen, echo(TcpListener::bind("127.0.0.1:0").unwrap()))),
+    );
     let mut running = Running::start(&file.path, admin);
     running.until("ready", |running| running.get("/readyz").is_some());
     let mut open = talk(listen);
@@ -410,7 +396,9 @@ fn what_is_open_may_end_by_itself() {
 #[test]
 fn a_second_signal_ends_it_at_once_and_undrained() {
     let [admin, listen] = free_addresses();
-    let file = ConfigFile::new(&(head(admin) + &service("echo", listen, echo())));
+    let file = ConfigFile::new(
+        &(head(admin) + &service("echo", listen, echo(TcpListener::bind("127.0.0.1:0").unwrap()))),
+    );
     let mut running = Running::start(&file.path, admin);
     running.until("ready", |running| running.get("/readyz").is_some());
     let mut open = talk(listen);
@@ -428,7 +416,9 @@ fn a_second_signal_ends_it_at_once_and_undrained() {
 #[test]
 fn bytes_of_an_open_connection_are_counted_within_a_second() {
     let [admin, listen] = free_addresses();
-    let file = ConfigFile::new(&(head(admin) + &service("echo", listen, echo())));
+    let file = ConfigFile::new(
+        &(head(admin) + &service("echo", listen, echo(TcpListener::bind("127.0.0.1:0").unwrap()))),
+    );
     let mut running = Running::start(&file.path, admin);
     running.until("probed", |running| running.status()["services"][0]["ready"] == 1);
     let open = talk(listen);
@@ -449,7 +439,9 @@ fn bytes_of_an_open_connection_are_counted_within_a_second() {
 #[test]
 fn one_data_thread_is_enough() {
     let [admin, listen] = free_addresses();
-    let config = head(admin) + &service("echo", listen, echo()) + "dataPlane: {threads: 1}\n";
+    let config = head(admin)
+        + &service("echo", listen, echo(TcpListener::bind("127.0.0.1:0").unwrap()))
+        + "dataPlane: {threads: 1}\n";
     let file = ConfigFile::new(&config);
     let mut running = Running::start(&file.path, admin);
     running.until("probed", |running| running.status()["services"][0]["ready"] == 1);
@@ -467,7 +459,7 @@ fn the_metrics_have_the_names_and_types_that_dashboards_rely_on() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone_from = gone.local_addr().unwrap();
     let config = head(admin)
-        + &service("works", works, echo())
+        + &service("works", works, echo(TcpListener::bind("127.0.0.1:0").unwrap()))
         + &service("fails", fails, gone_from)
         + &service("rejects", rejects, refused);
     let file = ConfigFile::new(&config);

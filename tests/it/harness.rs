@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -54,6 +55,22 @@ pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     listeners.each_ref().map(|listener| listener.local_addr().unwrap())
 }
 
+/// A server that gives back what it gets, until the client has no more; its address.
+pub(crate) fn echo(listener: TcpListener) -> SocketAddr {
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut reader = stream.try_clone().unwrap();
+                // It ends when either side does.
+                drop(std::io::copy(&mut reader, &mut stream));
+            });
+        }
+    });
+    address
+}
+
 /// A running evenkeel; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -85,7 +102,7 @@ impl Running {
                 "not {what}: {ended:?}\n{}",
                 self.log()
             );
-            std::thread::park_timeout(Duration::from_millis(10));
+            thread::park_timeout(Duration::from_millis(10));
         }
     }
 

@@ -8,5 +8,6 @@ mod config_errors;
 mod config_files;
 mod harness;
 mod real;
+mod rebalance;
 mod story;
 mod traps;

@@ -11,6 +11,7 @@
 //!                                   watch<View> (status)                 listeners, connections
 //! ```
 
+mod member;
 mod pacing;
 mod rebalancing;
 mod reconciler;

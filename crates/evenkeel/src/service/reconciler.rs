@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use evenkeel_core::decision::{Case, Decider};
 use evenkeel_core::endpoint::{Endpoint, EndpointSet, Provenance};
-use evenkeel_core::health::{Class, Evidence, Health, Outcome};
+use evenkeel_core::health::{Class, Evidence, Health};
 use evenkeel_core::pool::{Placement, PoolWriter};
 use evenkeel_core::signs::Signs;
 use evenkeel_core::treatment::{self, Treatment};
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::member::Member;
 use super::pacing::Pacing;
 use super::rebalancing;
 use super::{MemberView, QUEUE, SourceHandle, Surroundings, View};
@@ -35,71 +36,12 @@ use crate::metrics::ServiceGauges;
 /// How often members that have left are looked after, and gauges brought up to date.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// A member and its prober.
-#[derive(Debug)]
-struct Member {
-    evidence: Evidence,
-    /// Since when its health is that.
-    since: Instant,
-    /// Since when its class is that.
-    class_since: Instant,
-    /// When the silence began that makes it a suspect or dead.
-    silent_since: Option<Instant>,
-    /// When the last but one probe began to which it was silent: two, since one may be lost.
-    silent_look: Option<Instant>,
-    /// When a probe last proved that it is alive.
-    alive_at: Option<Instant>,
-    /// Since when it has been drained, if it is.
-    drained_since: Option<Instant>,
-    /// Since when it gets no new connections, for what is known of it.
-    away_since: Option<Instant>,
-    last: Option<(Outcome, Instant)>,
-    leaving_since: Option<Instant>,
-    /// It is on this host.
-    is_local: bool,
-    version: Option<Version>,
-    version_asked: Option<Instant>,
-    signs: Arc<Signs>,
-    stop: CancellationToken,
-}
-
 /// How long a member's version is believed: it changes with a restart, and that takes longer than to
 /// ask all again.
 const VERSION_LASTS: Duration = Duration::from_secs(30);
 
 /// What a member says of its version.
 type VersionReport = (Endpoint, Option<Version>);
-
-/// Who was away for less than this has lost nothing: a suspicion that was cleared.
-const AWAY: Duration = Duration::from_secs(2);
-
-impl Member {
-    /// Takes note of how it is treated from now on. True if it is served again after it was away.
-    fn comes_back(&mut self, treatment: Treatment, now: Instant) -> bool {
-        if treatment != Treatment::Serve {
-            // At the start nothing is known of any, and none of them is cold beside the others.
-            let known = self.evidence.health != Health::Unknown;
-            self.away_since = self.away_since.or_else(|| known.then_some(now));
-            return false;
-        }
-        self.away_since.take().is_some_and(|since| now - since >= AWAY)
-    }
-
-    /// What a decision about it rests on.
-    fn case(&self, endpoint: Endpoint) -> Case {
-        let testimony = self.signs.testimony();
-        Case {
-            endpoint,
-            evidence: self.evidence,
-            since: self.class_since,
-            silent_since: self.silent_since,
-            silent_look: self.silent_look,
-            alive_at: self.alive_at.max(testimony.heard_at),
-            drained_since: self.drained_since,
-            leaving_since: self.leaving_since,
-        }
-    }
-}
 
 /// The one task that decides for a service, and the owner of its pool.
 #[derive(Debug)]
