@@ -44,7 +44,8 @@ pub struct HealthConfig {
     pub rise: u32,
 
     /// Silent outcomes in a row that make an endpoint dead, so that its open connections are
-    /// reset. An answer that it is not ready counts at once. 1 to 100; default 2.
+    /// reset; two silent probes at once are enough while clients wait for it in vain. An answer that
+    /// it is not ready counts at once. 1 to 100; default 2.
     #[garde(range(min = 1, max = 100))]
     pub fall: u32,
 
