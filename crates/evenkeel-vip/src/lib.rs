@@ -1,0 +1,1 @@
+//! Who holds the address, and how the network learns of it.
