@@ -1,1 +1,4 @@
 //! Who holds the address, and how the network learns of it.
+
+pub mod class;
+pub mod router;

@@ -1,0 +1,960 @@
+//! Who of several routers holds the address: the state machine of VRRPv3 (RFC 9568, 6.4), with what
+//! it lacks; pure.
+//!
+//! ```text
+//!            link up                due, nobody heard              better heard
+//!   Down ─────────────> Backup ─────────────────────────> Owner ────────────────> Backup
+//!     ^                   ^                                 │ move, end, fault
+//!     └── link down ──────┴──── successor heard ── Yielding <┘
+//! ```
+//!
+//! What RFC 9568 lacks, and this has:
+//! - **Make before break**: who leaves says so with priority 0, and keeps address and listeners
+//!   until the successor is heard.
+//! - **Classes**: a router takes the address over from one that is of a lesser [`Class`], and never
+//!   from one of its own, so that who comes back does not pull the address back.
+//! - **A lifetime**: the address is renewed by [`Action::Hold`] while the data plane beats; who is
+//!   killed or hangs loses it by itself.
+//! - **A guard against stalls**: who was not run for as long as the others need to take over has
+//!   lost the address, whatever it believes.
+//! - **Rivals**: where adverts are filtered and traffic passes, the announcements of the others are
+//!   heard; the lesser one gives way, and asks before it claims again.
+//!
+//! Time is an argument. A caller first wakes the router, then gives it all that has come in, and
+//! only then lets it act on what is due: what waited in a queue during a pause counts as heard.
+
+mod told;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub use self::told::{Mac, Obstacle, StateName, Told, Why};
+use crate::class::{Class, Moment, Rank};
+
+/// What a router is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Between two adverts: whole centiseconds, 1 to 4095.
+    pub interval: Duration,
+    /// Its rank among those of its class.
+    pub rank: Rank,
+    /// Whether one of several is elected, or everybody who is healthy holds the address.
+    pub elects: bool,
+    /// How long the kernel keeps the address without being told anew: whole seconds.
+    pub lifetime: Duration,
+    /// Whether it gives way to somebody who uses the address and is no evenkeel.
+    pub yields_to_foreign: bool,
+}
+
+/// What comes to a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Its class was found out anew; must come every few seconds.
+    Class(Class),
+    /// The interface can be used. With the addresses that its adverts come from.
+    LinkUp(Vec<IpAddr>),
+    /// It cannot be used.
+    LinkDown(Obstacle),
+    /// An advert of another router was heard.
+    Heard {
+        /// Who sent it.
+        source: IpAddr,
+        /// Its priority; 0: it leaves.
+        priority: u8,
+        /// Its interval.
+        interval: Duration,
+    },
+    /// Somebody else uses the address.
+    Claim(Claim),
+    /// The address was taken from the interface, and not by us.
+    AddressGone,
+    /// The kernel refused to add it.
+    NotHeld,
+    /// Whether the data plane has turned lately.
+    Beats(bool),
+    /// Somebody asked for a planned move.
+    Move,
+    /// The process ends: hand over, if somebody takes it.
+    End,
+    /// The process is over: let go now.
+    Close,
+}
+
+/// That somebody else uses our address, as ARP or neighbour discovery tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The link-layer address that it is used with.
+    pub mac: [u8; 6],
+    /// It announced the address by itself, and did not just answer or ask.
+    pub announced: bool,
+    /// Priority and address, of another evenkeel of the same VRID.
+    pub rank: Option<(u8, IpAddr)>,
+}
+
+/// What a router wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Add the address, or renew its lifetime. If that is refused, the rest of this batch is void
+    /// and [`Event::NotHeld`] is the answer.
+    Hold,
+    /// Send an advert of this priority, in every family, to every peer.
+    Advertise(u8),
+    /// Tell the network where the address is: a burst, in every form. With our priority.
+    Announce(u8),
+    /// Ask the network whether somebody uses the address.
+    Probe,
+    /// End the connections that came in through the address: they cannot go on elsewhere.
+    EndConnections,
+    /// Take the address from the interface, where a routing daemon sees it, and accept clients for
+    /// it nevertheless until [`Action::Release`].
+    Withdraw,
+    /// Take the address from the interface, and accept nobody for it any more.
+    Release,
+    /// Tell people.
+    Tell(Told),
+}
+
+/// The longest time between two turns during which the address is certainly still ours, in
+/// intervals: the shortest time after which another router takes over (RFC 9568, 6.1).
+const SILENT_INTERVALS: u32 = 3;
+
+/// When announcements follow the first: lost or early ones are what clients wait tens of seconds
+/// for. Then one a [`ANNOUNCED_AGAIN`].
+const ANNOUNCEMENTS: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+const ANNOUNCED_AGAIN: Duration = Duration::from_secs(60);
+/// Between two announcements that are answers to others.
+const ANSWERED_AGAIN: Duration = Duration::from_secs(1);
+
+/// When priority 0 is said again, as one may be lost.
+const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
+/// What a successor gets beside one interval, which is the longest skew.
+const MARGIN: Duration = Duration::from_millis(200);
+/// From the successor's advert to the release: its announcement follows its advert.
+const HANDED_OVER: Duration = Duration::from_millis(3);
+
+/// How long clients still come in after a route is withdrawn, until every router has heard of it.
+const WITHDRAWN: Duration = Duration::from_millis(500);
+
+/// How long an answer to a probe may take.
+const PROBE_WAIT: Duration = Duration::from_millis(200);
+/// When somebody answered, the next probe comes after this.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// How often an owner asks whether it is the only one.
+const OWNER_PROBES: Duration = Duration::from_secs(30);
+/// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
+const LATE_EXPIRY: Duration = Duration::from_secs(1);
+
+/// A data plane that has not turned for so long is wedged.
+const WEDGED: Duration = Duration::from_secs(1);
+/// A class that was not found out anew for so long is not known any more.
+const STALE: Duration = Duration::from_secs(5);
+/// How long a new process waits for its first class before it claims without one.
+const STARTING: Duration = Duration::from_secs(3);
+/// How long after a stall a router is nobody's first choice.
+const DAZED: Duration = Duration::from_secs(3);
+/// How long connections outlive an address that may come back.
+const SPARED: Duration = Duration::from_secs(1);
+
+/// The router that is heard as the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where its adverts come from.
+    pub source: IpAddr,
+    /// Its class, by its priority.
+    pub class: Class,
+}
+
+/// A router.
+#[derive(Clone, Debug)]
+pub struct Router {
+    settings: Settings,
+    state: State,
+    /// Where our adverts come from.
+    sources: Vec<IpAddr>,
+    class: Option<(Class, Moment)>,
+    started: Moment,
+    /// When it last ran.
+    woken: Moment,
+    /// Since when the data plane has not turned.
+    wedged_since: Option<Moment>,
+    dazed_until: Option<Moment>,
+    /// Who was heard last as the owner, and when.
+    peer: Option<(Peer, Moment)>,
+    /// Who holds the address may be out of our hearing: ask before claiming.
+    guarded: bool,
+    /// When the network was last told as an answer to somebody.
+    answered: Option<Moment>,
+    /// When connections are ended that outlive the address.
+    spared_until: Option<Moment>,
+    /// The interval of the owner that was heard last.
+    peer_interval: Duration,
+    ended: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// There is no way to hold it.
+    Down,
+    Backup {
+        /// When it claims the address, unless it hears of an owner.
+        due: Moment,
+        probe: Probing,
+        /// Why the wait is over, once it is.
+        because: Because,
+    },
+    Owner {
+        advertised: Moment,
+        advert_at: Moment,
+        renew_at: Moment,
+        announce_at: Moment,
+        announced: usize,
+        probe_at: Moment,
+        /// Until then the kernel of the owner before may still answer for the address.
+        grace: Moment,
+    },
+    Yielding {
+        why: Leaving,
+        /// `None`: it waits for a successor as long as the process is there.
+        until: Option<Moment>,
+        said: usize,
+        say_at: Option<Moment>,
+        renew_at: Moment,
+        /// The successor was heard: when to let go.
+        let_go_at: Option<Moment>,
+    },
+    /// It never holds it again.
+    Ended,
+}
+
+/// Whether a claim is preceded by a question, and how far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probing {
+    No,
+    Asked { answered_by: Option<[u8; 6]> },
+}
+
+/// What a backup would give as the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Because {
+    Silence,
+    Left(IpAddr),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    Move,
+    End,
+    Fault,
+}
+
+impl Router {
+    /// A router that does not know its interface yet.
+    pub fn new(settings: Settings, now: Moment) -> Self {
+        Self {
+            settings,
+            state: State::Down,
+            sources: Vec::new(),
+            class: None,
+            started: now,
+            woken: now,
+            wedged_since: None,
+            dazed_until: None,
+            peer: None,
+            guarded: true,
+            answered: None,
+            spared_until: None,
+            peer_interval: settings.interval,
+            ended: false,
+        }
+    }
+
+    /// The state.
+    pub fn state(&self) -> StateName {
+        match self.state {
+            State::Down => StateName::Down,
+            State::Backup { .. } => StateName::Backup,
+            State::Owner { .. } => StateName::Owner,
+            State::Yielding { .. } => StateName::Yielding,
+            State::Ended => StateName::Ended,
+        }
+    }
+
+    /// Whether the address is, or should be, on the interface.
+    pub fn holds(&self) -> bool {
+        matches!(self.state, State::Owner { .. } | State::Yielding { .. })
+    }
+
+    /// The priority that it has now.
+    pub fn priority(&self, now: Moment) -> u8 {
+        self.class(now).priority(self.settings.rank)
+    }
+
+    /// When it wants to be woken, whatever happens.
+    pub fn due(&self) -> Option<Moment> {
+        let own = match &self.state {
+            State::Down | State::Ended => None,
+            State::Backup { due, .. } => Some(*due),
+            State::Owner { advert_at, renew_at, announce_at, probe_at, .. } => {
+                if self.settings.elects {
+                    [*advert_at, *renew_at, *announce_at, *probe_at].into_iter().min()
+                } else {
+                    Some(*renew_at)
+                }
+            }
+            State::Yielding { until, say_at, renew_at, let_go_at, .. } => {
+                [*until, *say_at, *let_go_at, Some(*renew_at)].into_iter().flatten().min()
+            }
+        };
+        [own, self.spared_until].into_iter().flatten().min()
+    }
+
+    /// Must be called first in each turn: finds out whether it has slept too long.
+    pub fn wake(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let asleep = now.saturating_sub(self.woken);
+        self.woken = now;
+        if !self.settings.elects {
+            return;
+        }
+        match &mut self.state {
+            State::Owner { .. } | State::Yielding { .. }
+                if asleep > self.settings.interval * SILENT_INTERVALS =>
+            {
+                // Somebody else has it by now. Nothing is sent first.
+                actions.push(Action::Release);
+                actions.push(Action::EndConnections);
+                self.dazed_until = Some(now + DAZED);
+                if self.ended {
+                    self.state = State::Ended;
+                    actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
+                } else {
+                    self.back_up(now, Why::Stalled(asleep), actions);
+                }
+            }
+            State::Backup { due, .. } if asleep > self.settings.interval => {
+                // The others may have slept as long: they get the time to be heard.
+                *due = (*due).max(now + self.settings.interval);
+            }
+            State::Down
+            | State::Backup { .. }
+            | State::Owner { .. }
+            | State::Yielding { .. }
+            | State::Ended => {}
+        }
+    }
+
+    /// Takes in what has come.
+    pub fn take(&mut self, event: Event, now: Moment, actions: &mut Vec<Action>) {
+        match event {
+            Event::Class(class) => {
+                if let State::Owner { advert_at, .. } = &mut self.state
+                    && self.class.is_some_and(|(known, _)| known != class)
+                {
+                    // Whoever is better learns of it at once.
+                    *advert_at = now;
+                }
+                self.class = Some((class, now));
+            }
+            Event::LinkUp(sources) => self.link_up(sources, now, actions),
+            Event::LinkDown(obstacle) => self.link_down(obstacle, now, actions),
+            Event::Heard { source, priority, interval } => {
+                self.heard(source, priority, interval, now, actions);
+            }
+            Event::Claim(claim) => self.claimed(claim, now, actions),
+            Event::AddressGone => self.gone(now, actions),
+            Event::NotHeld => self.not_held(now, actions),
+            Event::Beats(true) => self.wedged_since = None,
+            Event::Beats(false) => {
+                self.wedged_since.get_or_insert(now);
+            }
+            Event::Move => match self.state {
+                State::Owner { .. } if self.settings.elects => {
+                    self.leave(Leaving::Move, now, actions);
+                }
+                State::Owner { .. }
+                | State::Down
+                | State::Backup { .. }
+                | State::Yielding { .. }
+                | State::Ended => actions.push(Action::Tell(Told::NotMoved)),
+            },
+            Event::End => self.end(now, actions),
+            Event::Close => self.close(actions),
+        }
+    }
+
+    /// Must be called last in each turn: does what is due.
+    pub fn act(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.spared_until.is_some_and(|until| until <= now) {
+            self.spared_until = None;
+            actions.push(Action::EndConnections);
+        }
+        let class = self.class(now);
+        match self.state.clone() {
+            State::Down | State::Ended => {}
+            State::Backup { due, probe, because } => {
+                if self.settings.elects {
+                    if due <= now {
+                        self.may_claim(class, probe, because, now, actions);
+                    }
+                } else if class == Class::Healthy {
+                    self.own(Why::Alone, now, actions);
+                } else if due <= now {
+                    self.wait(now + STEADY_LOOK);
+                }
+            }
+            mut state @ State::Owner { .. } => {
+                let must_leave = if self.settings.elects { Class::Fault } else { Class::Degraded };
+                if class <= must_leave {
+                    self.leave(Leaving::Fault, now, actions);
+                    return;
+                }
+                self.keep(&mut state, class, now, actions);
+                self.state = state;
+            }
+            State::Yielding { why, until, said, say_at, renew_at, let_go_at } => {
+                if let_go_at.is_some_and(|at| at <= now) {
+                    self.let_go(why, now, actions);
+                    return;
+                }
+                if until.is_some_and(|until| until <= now) && let_go_at.is_none() {
+                    self.nobody_took_over(why, now, actions);
+                    return;
+                }
+                let mut next = (said, say_at, renew_at);
+                if let Some(at) = say_at
+                    && at <= now
+                {
+                    if let_go_at.is_none() {
+                        actions.push(Action::Advertise(0));
+                    }
+                    next.0 += 1;
+                    next.1 = LEAVING.get(next.0).zip(LEAVING.get(said)).map(|(a, b)| at + *a - *b);
+                }
+                if renew_at <= now {
+                    if self.wedged_since.is_none() && self.settings.elects {
+                        actions.push(Action::Hold);
+                    }
+                    next.2 = now + self.renewal();
+                }
+                self.state = State::Yielding {
+                    why,
+                    until,
+                    said: next.0,
+                    say_at: next.1,
+                    renew_at: next.2,
+                    let_go_at,
+                };
+            }
+        }
+    }
+
+    /// The class that counts now.
+    fn class(&self, now: Moment) -> Class {
+        let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= WEDGED);
+        let dazed = self.dazed_until.is_some_and(|until| now < until);
+        match self.class {
+            _ if wedged => Class::Fault,
+            None => {
+                let starting = now.saturating_sub(self.started) < STARTING;
+                if starting { Class::Fault } else { Class::LastResort }
+            }
+            Some((class, at)) if dazed || now.saturating_sub(at) > STALE => {
+                class.min(Class::LastResort)
+            }
+            Some((class, _)) => class,
+        }
+    }
+
+    fn renewal(&self) -> Duration {
+        self.settings.lifetime * 3 / 10
+    }
+
+    /// (256 - priority) / 256 of an interval (RFC 9568, 6.1).
+    fn skew(&self, now: Moment) -> Duration {
+        self.peer_interval * (256 - u32::from(self.priority(now))) / 256
+    }
+
+    fn silence(&self, now: Moment) -> Duration {
+        self.peer_interval * SILENT_INTERVALS + self.skew(now)
+    }
+
+    fn back_up(&mut self, now: Moment, why: Why, actions: &mut Vec<Action>) {
+        self.state = State::Backup {
+            due: now + self.silence(now),
+            probe: Probing::No,
+            because: Because::Silence,
+        };
+        actions.push(Action::Tell(Told::State(StateName::Backup, why)));
+    }
+
+    /// Waits on as a backup, until `due` at least.
+    fn wait(&mut self, due: Moment) {
+        self.state = State::Backup { due, probe: Probing::No, because: Because::Silence };
+    }
+
+    fn link_up(&mut self, sources: Vec<IpAddr>, now: Moment, actions: &mut Vec<Action>) {
+        self.sources = sources;
+        match self.state {
+            State::Down => {
+                // What was heard before it went down says nothing any more.
+                self.guarded = true;
+                self.peer_interval = self.settings.interval;
+                self.back_up(now, Why::Link, actions);
+            }
+            State::Owner { .. } => {
+                // The cable may lead elsewhere by now.
+                if self.settings.elects {
+                    self.answer(now, actions);
+                }
+            }
+            State::Backup { .. } | State::Yielding { .. } | State::Ended => {}
+        }
+    }
+
+    fn link_down(&mut self, obstacle: Obstacle, now: Moment, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Ended => {}
+            State::Down => {
+                actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))))
+            }
+            State::Owner { .. } | State::Yielding { .. } => {
+                actions.push(Action::Release);
+                if self.ended {
+                    self.state = State::Ended;
+                    actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
+                } else {
+                    self.spared_until = Some(now + SPARED);
+                    self.down(obstacle, actions);
+                }
+            }
+            State::Backup { .. } => self.down(obstacle, actions),
+        }
+    }
+
+    fn down(&mut self, obstacle: Obstacle, actions: &mut Vec<Action>) {
+        self.state = State::Down;
+        self.peer = None;
+        actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))));
+        actions.push(Action::Tell(Told::Peer(None)));
+    }
+
+    fn heard(
+        &mut self,
+        source: IpAddr,
+        priority: u8,
+        interval: Duration,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.settings.elects {
+            return;
+        }
+        let class = Class::of_priority(priority);
+        let skew = self.skew(now);
+        match &mut self.state {
+            State::Down | State::Ended => {}
+            State::Backup { due, because, .. } if priority == 0 => {
+                if self.peer.is_none_or(|(peer, _)| peer.source == source) {
+                    // Not later than before: it is said several times.
+                    *due = (*due).min(now + skew);
+                    *because = Because::Left(source);
+                }
+            }
+            State::Backup { due, .. } => {
+                let due = *due;
+                self.guarded = false;
+                self.end_spared(actions);
+                self.see(Peer { source, class }, now, actions);
+                self.peer_interval = interval;
+                // One of a lesser class does not put off what is due.
+                let is_lesser = class < self.class(now);
+                self.wait(if is_lesser { due } else { now + self.silence(now) });
+            }
+            State::Owner { advert_at, .. } => {
+                if priority == 0 {
+                    *advert_at = now;
+                    return;
+                }
+                let own = self.class(now).priority(self.settings.rank);
+                if priority > own || (priority == own && self.is_greater(source)) {
+                    // Whoever it is hears of us once more, and announces itself anew: clients may
+                    // believe that the address is here.
+                    actions.push(Action::Advertise(own.max(1)));
+                    actions.push(Action::EndConnections);
+                    let why = Why::Better { source, class };
+                    actions.push(Action::Tell(Told::State(StateName::Yielding, why)));
+                    self.state = State::Yielding {
+                        why: Leaving::Move,
+                        until: None,
+                        said: LEAVING.len(),
+                        say_at: None,
+                        renew_at: now + self.renewal(),
+                        let_go_at: Some(now + HANDED_OVER),
+                    };
+                    self.see(Peer { source, class }, now, actions);
+                    self.peer_interval = interval;
+                } else {
+                    self.advertise_soon(now);
+                    if self.answer(now, actions) {
+                        actions.push(Action::Tell(Told::Lesser { source, class }));
+                    }
+                }
+            }
+            State::Yielding { let_go_at, .. } => {
+                if priority > 0 && let_go_at.is_none() {
+                    *let_go_at = Some(now + HANDED_OVER);
+                    actions.push(Action::EndConnections);
+                    self.peer_interval = interval;
+                    self.see(Peer { source, class }, now, actions);
+                }
+            }
+        }
+    }
+
+    /// An advert at once, but not two within a tenth of an interval: two routers that answer each
+    /// other would fill the wire.
+    fn advertise_soon(&mut self, now: Moment) {
+        let interval = self.settings.interval;
+        if let State::Owner { advertised, advert_at, .. } = &mut self.state {
+            *advert_at = (*advert_at).min(now.max(*advertised + interval / 10));
+        }
+    }
+
+    /// Whether this address is greater than ours of its family (RFC 9568, 6.4.3).
+    fn is_greater(&self, source: IpAddr) -> bool {
+        let own = self.sources.iter().find(|own| own.is_ipv4() == source.is_ipv4());
+        own.is_some_and(|own| source > *own)
+    }
+
+    fn see(&mut self, peer: Peer, now: Moment, actions: &mut Vec<Action>) {
+        if self.peer.is_none_or(|(known, _)| known != peer) {
+            actions.push(Action::Tell(Told::Peer(Some(peer))));
+        }
+        self.peer = Some((peer, now));
+    }
+
+    fn end_spared(&mut self, actions: &mut Vec<Action>) {
+        if self.spared_until.take().is_some() {
+            actions.push(Action::EndConnections);
+        }
+    }
+
+    /// Lets go at once: somebody else has it.
+    fn give_way(&mut self, now: Moment, why: Why, actions: &mut Vec<Action>) {
+        actions.push(Action::EndConnections);
+        actions.push(Action::Release);
+        self.back_up(now, why, actions);
+    }
+
+    fn claimed(&mut self, claim: Claim, now: Moment, actions: &mut Vec<Action>) {
+        if !self.settings.elects {
+            return;
+        }
+        let own = (self.class(now).priority(self.settings.rank), &self.sources);
+        match &mut self.state {
+            State::Down | State::Ended | State::Yielding { .. } => {}
+            State::Backup { probe: Probing::Asked { answered_by }, .. } => {
+                *answered_by = Some(claim.mac);
+            }
+            State::Backup { probe: Probing::No, .. } => {}
+            State::Owner { grace, .. } => match claim.rank {
+                Some((priority, source)) if claim.announced => {
+                    let greater =
+                        priority > own.0 || (priority == own.0 && self.is_greater(source));
+                    self.rivalled(claim.mac, greater, now, actions);
+                }
+                Some(_) | None => {
+                    if now < *grace {
+                        return;
+                    }
+                    self.rivalled(claim.mac, self.settings.yields_to_foreign, now, actions);
+                }
+            },
+        }
+    }
+
+    /// Somebody else uses the address while we do.
+    fn rivalled(&mut self, mac: [u8; 6], yields: bool, now: Moment, actions: &mut Vec<Action>) {
+        if yields {
+            actions.push(Action::Tell(Told::Rival { mac, yields }));
+            self.guarded = true;
+            self.give_way(now, Why::Rival(mac), actions);
+            self.wait(now + PROBE_AGAIN);
+        } else if self.answer(now, actions) {
+            actions.push(Action::Tell(Told::Rival { mac, yields }));
+        }
+    }
+
+    /// Tells the network again where the address is, because somebody said otherwise.
+    /// False if that was done just now.
+    fn answer(&mut self, now: Moment, actions: &mut Vec<Action>) -> bool {
+        let is_due = self.answered.is_none_or(|at| now.saturating_sub(at) >= ANSWERED_AGAIN);
+        if is_due {
+            self.answered = Some(now);
+            actions.push(Action::Announce(self.priority(now)));
+        }
+        is_due
+    }
+
+    fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let withdrawn = !self.settings.elects && matches!(self.state, State::Yielding { .. });
+        if self.holds() && !withdrawn && self.wedged_since.is_none() {
+            actions.push(Action::Hold);
+            if self.settings.elects {
+                actions.push(Action::Announce(self.priority(now)));
+            }
+            actions.push(Action::Tell(Told::AddedAgain));
+        }
+    }
+
+    fn not_held(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Owner { .. } | State::Yielding { .. } => {
+                if self.settings.elects {
+                    actions.push(Action::Advertise(0));
+                }
+                actions.push(Action::EndConnections);
+                actions.push(Action::Release);
+                if self.ended {
+                    self.state = State::Ended;
+                    actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
+                } else {
+                    self.back_up(now, Why::Refused, actions);
+                    self.wait(now + PROBE_AGAIN);
+                }
+            }
+            State::Down | State::Backup { .. } | State::Ended => {}
+        }
+    }
+
+    /// The wait of a backup is over.
+    fn may_claim(
+        &mut self,
+        class: Class,
+        probe: Probing,
+        because: Because,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        if class == Class::Fault {
+            // It waits for one that can.
+            self.forget_peer(now, actions);
+            self.wait(now + self.silence(now));
+            return;
+        }
+        match probe {
+            Probing::No if self.guarded => {
+                actions.push(Action::Probe);
+                self.state = State::Backup {
+                    due: now + PROBE_WAIT,
+                    probe: Probing::Asked { answered_by: None },
+                    because,
+                };
+            }
+            Probing::Asked { answered_by: Some(mac) } => {
+                actions.push(Action::Tell(Told::Taken(mac)));
+                self.wait(now + PROBE_AGAIN);
+            }
+            Probing::No | Probing::Asked { answered_by: None } => {
+                let why = match (because, self.peer) {
+                    (Because::Left(source), _) => Why::Left(source),
+                    (Because::Silence, Some((peer, at))) => {
+                        let silent = now.saturating_sub(at);
+                        if silent < self.peer_interval * 2 && peer.class < class {
+                            Why::LesserClass(peer)
+                        } else {
+                            Why::Silence { source: peer.source, silent }
+                        }
+                    }
+                    (Because::Silence, None) => Why::Nobody,
+                };
+                self.own(why, now, actions);
+            }
+        }
+    }
+
+    fn forget_peer(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.peer.is_some_and(|(_, at)| now.saturating_sub(at) >= self.silence(now)) {
+            self.peer = None;
+            actions.push(Action::Tell(Told::Peer(None)));
+        }
+    }
+
+    fn own(&mut self, why: Why, now: Moment, actions: &mut Vec<Action>) {
+        self.peer = None;
+        self.spared_until = None;
+        self.answered = None;
+        self.peer_interval = self.settings.interval;
+        actions.push(Action::Hold);
+        let priority = self.priority(now);
+        if self.settings.elects {
+            // In this order: who hears the advert and lets go leaves nobody without an owner.
+            actions.push(Action::Advertise(priority));
+            actions.push(Action::Announce(priority));
+            actions.push(Action::Probe);
+        }
+        let grace = now + self.settings.lifetime + LATE_EXPIRY;
+        self.state = State::Owner {
+            advertised: now,
+            advert_at: now + self.settings.interval,
+            renew_at: now + self.renewal(),
+            announce_at: now + ANNOUNCEMENTS[1],
+            announced: 1,
+            probe_at: grace,
+            grace,
+        };
+        actions.push(Action::Tell(Told::State(StateName::Owner, why)));
+        actions.push(Action::Tell(Told::Peer(None)));
+    }
+
+    /// What an owner does again and again.
+    fn keep(&mut self, state: &mut State, class: Class, now: Moment, actions: &mut Vec<Action>) {
+        let State::Owner {
+            advertised, advert_at, renew_at, announce_at, announced, probe_at, ..
+        } = state
+        else {
+            return;
+        };
+        if *renew_at <= now {
+            if self.wedged_since.is_none() {
+                actions.push(Action::Hold);
+            }
+            *renew_at = now + self.renewal();
+        }
+        if !self.settings.elects {
+            return;
+        }
+        let priority = class.priority(self.settings.rank);
+        if *advert_at <= now {
+            actions.push(Action::Advertise(priority));
+            *advertised = now;
+            // On the beat, unless it has fallen behind by more than one.
+            let next = *advert_at + self.settings.interval;
+            *advert_at = if next > now { next } else { now + self.settings.interval };
+        }
+        if *announce_at <= now {
+            actions.push(Action::Announce(priority));
+            let done = ANNOUNCEMENTS.get(*announced).copied();
+            *announced += 1;
+            *announce_at = match (done, ANNOUNCEMENTS.get(*announced)) {
+                (Some(done), Some(next)) => *announce_at + next.saturating_sub(done),
+                _ => now + ANNOUNCED_AGAIN,
+            };
+        }
+        if *probe_at <= now {
+            actions.push(Action::Probe);
+            *probe_at = now + OWNER_PROBES;
+        }
+    }
+
+    fn leave(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
+        let renew_at = match self.state {
+            State::Owner { renew_at, .. } => renew_at,
+            State::Down | State::Backup { .. } | State::Yielding { .. } | State::Ended => now,
+        };
+        self.state = if self.settings.elects {
+            actions.push(Action::Advertise(0));
+            State::Yielding {
+                why,
+                until: Some(now + self.settings.interval + MARGIN),
+                said: 0,
+                say_at: Some(now + LEAVING[0]),
+                renew_at,
+                let_go_at: None,
+            }
+        } else {
+            actions.push(Action::Withdraw);
+            State::Yielding {
+                why,
+                until: None,
+                said: LEAVING.len(),
+                say_at: None,
+                renew_at,
+                let_go_at: Some(now + WITHDRAWN),
+            }
+        };
+        let why = match why {
+            Leaving::Move => Why::Asked,
+            Leaving::End => Why::Ended,
+            Leaving::Fault if self.wedged_since.is_some() => Why::Wedged,
+            Leaving::Fault => Why::Class(self.class(now)),
+        };
+        actions.push(Action::Tell(Told::State(StateName::Yielding, why)));
+    }
+
+    /// The successor has it.
+    fn let_go(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
+        if !self.settings.elects {
+            actions.push(Action::EndConnections);
+        }
+        actions.push(Action::Release);
+        let successor = self.peer.map(|(peer, _)| peer.source);
+        match why {
+            Leaving::End => {
+                self.state = State::Ended;
+                let why = successor.map_or(Why::Ended, Why::HandedOver);
+                actions.push(Action::Tell(Told::State(StateName::Ended, why)));
+            }
+            Leaving::Move | Leaving::Fault => {
+                let why = successor.map_or(Why::Class(self.class(now)), Why::HandedOver);
+                self.back_up(now, why, actions);
+            }
+        }
+    }
+
+    fn nobody_took_over(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
+        actions.push(Action::Tell(Told::NobodyTookOver));
+        match why {
+            // It goes on until the process is over: without a successor nothing is won by an end.
+            Leaving::End => {
+                if let State::Yielding { until, say_at, .. } = &mut self.state {
+                    (*until, *say_at) = (None, None);
+                }
+            }
+            Leaving::Move => self.own(Why::NobodyTookOver, now, actions),
+            Leaving::Fault => {
+                actions.push(Action::EndConnections);
+                actions.push(Action::Release);
+                self.back_up(now, Why::Class(self.class(now)), actions);
+            }
+        }
+    }
+
+    fn end(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.ended = true;
+        match &mut self.state {
+            State::Owner { .. } => self.leave(Leaving::End, now, actions),
+            State::Yielding { why, .. } => *why = Leaving::End,
+            State::Down | State::Backup { .. } => {
+                self.end_spared(actions);
+                self.state = State::Ended;
+                actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
+            }
+            State::Ended => {}
+        }
+    }
+
+    fn close(&mut self, actions: &mut Vec<Action>) {
+        if self.holds() {
+            actions.push(Action::EndConnections);
+            actions.push(Action::Release);
+        }
+        if self.state != State::Ended {
+            self.state = State::Ended;
+            actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
+        }
+        self.ended = true;
+    }
+}
+
+/// How often a router that is not elected looks whether it may hold the address.
+const STEADY_LOOK: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+//! The state table of RFC 9568, and what goes beyond it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Action, Claim, Event, Obstacle, Router, Settings, StateName, Told, Why};
+use crate::class::{Class, Moment, Rank};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+fn ms(ms: u64) -> Moment {
+    Duration::from_millis(ms)
+}
+
+fn ip(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+/// A router with its clock, and what it did.
+struct Rig {
+    router: Router,
+    now: Moment,
+    done: Vec<(Moment, Action)>,
+}
+
+impl Rig {
+    fn new(elects: bool) -> Self {
+        let settings = Settings {
+            interval: INTERVAL,
+            rank: Rank::new(24).unwrap(),
+            elects,
+            lifetime: Duration::from_secs(1),
+            yields_to_foreign: false,
+        };
+        let now = ms(1_000_000);
+        Self { router: Router::new(settings, now), now, done: Vec::new() }
+    }
+
+    /// A backup that has heard an owner.
+    fn backup() -> Self {
+        let mut rig = Self::new(true);
+        rig.give(Event::Class(Class::Healthy));
+        rig.give(Event::LinkUp(vec![ip(22)]));
+        rig.hear(21, 210);
+        rig
+    }
+
+    fn owner() -> Self {
+        let mut rig = Self::backup();
+        rig.run(ms(500));
+        assert_eq!(rig.router.state(), StateName::Owner);
+        rig.done.clear();
+        rig
+    }
+
+    fn turn(&mut self, event: Option<Event>) {
+        let mut actions = Vec::new();
+        self.router.wake(self.now, &mut actions);
+        if let Some(event) = event {
+            self.router.take(event, self.now, &mut actions);
+        }
+        self.router.act(self.now, &mut actions);
+        self.done.extend(actions.into_iter().map(|action| (self.now, action)));
+    }
+
+    fn give(&mut self, event: Event) {
+        self.turn(Some(event));
+    }
+
+    fn hear(&mut self, last: u8, priority: u8) {
+        self.give(Event::Heard { source: ip(last), priority, interval: INTERVAL });
+    }
+
+    /// Lets time pass, with a class from time to time as the scorer gives it.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.router.due().filter(|due| *due <= end) {
+            assert!(due >= self.now, "it is late already");
+            let mut next = due;
+            if self.router.class.is_some() {
+                next = next.min(self.now + ms(90));
+            }
+            self.now = next;
+            if let Some((class, _)) = self.router.class {
+                self.give(Event::Class(class));
+            } else {
+                self.turn(None);
+            }
+        }
+        self.now = end;
+        self.turn(None);
+    }
+
+    fn sent(&self) -> Vec<u8> {
+        let advert = |(_, action): &(Moment, Action)| match action {
+            Action::Advertise(priority) => Some(*priority),
+            Action::Hold
+            | Action::Announce(_)
+            | Action::Probe
+            | Action::EndConnections
+            | Action::Withdraw
+            | Action::Release
+            | Action::Tell(_) => None,
+        };
+        self.done.iter().filter_map(advert).collect()
+    }
+
+    fn has_done(&self, wanted: &Action) -> bool {
+        self.done.iter().any(|(_, action)| action == wanted)
+    }
+
+    fn when(&self, wanted: &Action) -> Moment {
+        self.done.iter().find(|(_, action)| action == wanted).unwrap().0
+    }
+}
+
+#[test]
+fn a_silent_owner_is_followed_after_three_intervals_and_the_skew() {
+    let mut rig = Rig::backup();
+    let heard = rig.now;
+    rig.run(ms(500));
+    // 256 - 224 = 32 of 256 parts of 100 ms.
+    let due = heard + INTERVAL * 3 + Duration::from_micros(12_500);
+    assert_eq!(rig.when(&Action::Hold), due);
+    let at = |wanted: &Action| rig.done.iter().position(|(_, action)| action == wanted).unwrap();
+    let (hold, advert) = (at(&Action::Hold), at(&Action::Advertise(224)));
+    assert!(hold < advert && advert < at(&Action::Announce(224)));
+    assert!(rig.has_done(&Action::Tell(Told::State(
+        StateName::Owner,
+        Why::Silence { source: ip(21), silent: due - heard }
+    ))));
+}
+
+#[test]
+fn nobody_heard_at_all_is_asked_for_first() {
+    let mut rig = Rig::new(true);
+    rig.give(Event::Class(Class::Healthy));
+    rig.give(Event::LinkUp(vec![ip(22)]));
+    rig.run(ms(400));
+    assert!(rig.has_done(&Action::Probe) && !rig.has_done(&Action::Hold));
+    rig.give(Event::Claim(Claim { mac: [2; 6], announced: false, rank: None }));
+    rig.run(ms(900));
+    assert!(rig.has_done(&Action::Tell(Told::Taken([2; 6]))));
+    assert!(!rig.has_done(&Action::Hold), "somebody has it");
+    rig.run(ms(1500));
+    assert_eq!(rig.router.state(), StateName::Owner);
+}
+
+#[test]
+fn it_does_not_preempt_within_a_class_and_does_between() {
+    for (priority, class, owns) in
+        [(200, Class::Healthy, false), (147, Class::Healthy, true), (100, Class::Degraded, false)]
+    {
+        let mut rig = Rig::backup();
+        rig.give(Event::Class(class));
+        for _ in 0..20 {
+            rig.run(ms(100));
+            if rig.router.state() == StateName::Owner {
+                break;
+            }
+            rig.hear(21, priority);
+        }
+        assert_eq!(rig.router.state() == StateName::Owner, owns, "{priority} {class}");
+    }
+}
+
+#[test]
+fn a_leaving_owner_is_followed_after_the_skew_however_often_it_says_so() {
+    let mut rig = Rig::backup();
+    rig.hear(21, 0);
+    let heard = rig.now;
+    rig.run(ms(5));
+    rig.hear(21, 0);
+    rig.run(ms(20));
+    assert_eq!(rig.when(&Action::Hold), heard + Duration::from_micros(12_500));
+    assert!(rig.has_done(&Action::Tell(Told::State(StateName::Owner, Why::Left(ip(21))))));
+}
+
+#[test]
+fn an_owner_beats_and_renews_and_announces() {
+    let mut rig = Rig::owner();
+    rig.run(Duration::from_secs(10));
+    assert!((99..=101).contains(&rig.sent().len()), "{}", rig.sent().len());
+    let count = |wanted: &Action| rig.done.iter().filter(|(_, action)| action == wanted).count();
+    assert!((32..=34).contains(&count(&Action::Hold)), "{}", count(&Action::Hold));
+    // Some came before `done` was cleared.
+    assert_eq!(count(&Action::Announce(224)), 4);
+}
+
+#[test]
+fn a_better_owner_is_answered_once_more_and_then_given_way() {
+    let mut rig = Rig::owner();
+    rig.hear(23, 230);
+    assert_eq!(rig.sent(), [224]);
+    assert!(rig.has_done(&Action::EndConnections) && !rig.has_done(&Action::Release));
+    rig.run(ms(3));
+    assert!(rig.has_done(&Action::Release));
+    assert_eq!(rig.router.state(), StateName::Backup);
+}
+
+#[test]
+fn of_equals_the_greater_address_wins() {
+    for (last, yields) in [(21, false), (23, true)] {
+        let mut rig = Rig::owner();
+        rig.hear(last, 224);
+        assert_eq!(rig.router.state() == StateName::Yielding, yields);
+    }
+}
+
+#[test]
+fn a_lesser_owner_is_told_at_once_and_the_network_with_it_but_not_in_a_storm() {
+    let mut rig = Rig::owner();
+    rig.run(ms(150));
+    rig.done.clear();
+    for _ in 0..100 {
+        rig.hear(21, 210);
+        rig.now += ms(1);
+    }
+    assert!(rig.sent().len() <= 12, "{}", rig.sent().len());
+    let bursts = rig.done.iter().filter(|(_, a)| matches!(a, Action::Announce(_))).count();
+    assert!(bursts <= 2, "{bursts}");
+}
+
+#[test]
+fn a_planned_move_makes_before_it_breaks() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Move);
+    rig.run(ms(30));
+    assert_eq!(rig.sent(), [0, 0, 0], "said three times");
+    assert!(rig.router.holds() && !rig.has_done(&Action::EndConnections));
+    rig.hear(21, 210);
+    assert!(rig.has_done(&Action::EndConnections) && rig.router.holds());
+    rig.run(ms(3));
+    assert!(rig.has_done(&Action::Release));
+    assert_eq!(rig.router.state(), StateName::Backup);
+    // And it does not come back by itself.
+    for _ in 0..30 {
+        rig.run(ms(100));
+        rig.hear(21, 210);
+    }
+    assert_eq!(rig.router.state(), StateName::Backup);
+}
+
+#[test]
+fn a_move_that_nobody_takes_leaves_everything_as_it_was() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Move);
+    rig.run(ms(1000));
+    assert_eq!(rig.router.state(), StateName::Owner);
+    assert!(rig.has_done(&Action::Tell(Told::NobodyTookOver)));
+    assert!(!rig.has_done(&Action::Release) && !rig.has_done(&Action::EndConnections));
+}
+
+#[test]
+fn the_last_one_keeps_the_address_to_the_very_end() {
+    let mut rig = Rig::owner();
+    rig.give(Event::End);
+    rig.run(ms(5000));
+    assert!(rig.router.holds());
+    rig.give(Event::Close);
+    assert!(rig.has_done(&Action::Release));
+    assert_eq!(rig.router.state(), StateName::Ended);
+}
+
+#[test]
+fn who_was_stopped_lets_go_and_says_nothing_first() {
+    let mut rig = Rig::owner();
+    rig.now += ms(400);
+    rig.turn(None);
+    assert_eq!(rig.done[0].1, Action::Release);
+    assert!(rig.sent().is_empty());
+    assert_eq!(Class::of_priority(rig.router.priority(rig.now)), Class::LastResort);
+    let mut short = Rig::owner();
+    short.now += ms(250);
+    short.turn(None);
+    assert_eq!(short.router.state(), StateName::Owner);
+}
+
+#[test]
+fn a_data_plane_that_does_not_turn_is_not_renewed_and_then_given_up() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Beats(false));
+    rig.run(ms(900));
+    assert!(!rig.has_done(&Action::Hold));
+    rig.run(ms(200));
+    assert_eq!(rig.router.state(), StateName::Yielding);
+    rig.run(ms(400));
+    assert!(rig.has_done(&Action::Release));
+    rig.run(ms(5000));
+    assert_eq!(rig.router.state(), StateName::Backup);
+    rig.give(Event::Beats(true));
+    rig.run(ms(1000));
+    assert_eq!(rig.router.state(), StateName::Owner);
+}
+
+#[test]
+fn without_a_link_it_lets_go_at_once_and_spares_connections_for_a_moment() {
+    let mut rig = Rig::owner();
+    rig.give(Event::LinkDown(Obstacle::NoCarrier));
+    assert!(rig.has_done(&Action::Release) && !rig.has_done(&Action::EndConnections));
+    rig.run(ms(2000));
+    assert!(rig.has_done(&Action::EndConnections));
+
+    let mut flap = Rig::owner();
+    flap.give(Event::LinkDown(Obstacle::NoCarrier));
+    flap.run(ms(100));
+    flap.give(Event::LinkUp(vec![ip(22)]));
+    flap.run(ms(800));
+    assert_eq!(flap.router.state(), StateName::Owner);
+    assert!(!flap.has_done(&Action::EndConnections));
+
+    let mut lost = Rig::owner();
+    lost.give(Event::LinkDown(Obstacle::NoCarrier));
+    lost.give(Event::LinkUp(vec![ip(22)]));
+    lost.hear(21, 210);
+    assert!(lost.has_done(&Action::EndConnections));
+}
+
+#[test]
+fn rivals_that_cannot_hear_each_other_settle_it_by_their_announcements() {
+    let claim = |priority| {
+        Event::Claim(Claim { mac: [9; 6], announced: true, rank: Some((priority, ip(21))) })
+    };
+    let mut greater = Rig::owner();
+    greater.give(claim(210));
+    assert!(greater.router.holds() && greater.has_done(&Action::Announce(224)));
+
+    let mut lesser = Rig::owner();
+    lesser.give(claim(240));
+    assert!(lesser.has_done(&Action::Release));
+    // It asks before it claims again, and is told that somebody has it.
+    for _ in 0..5 {
+        lesser.done.clear();
+        lesser.run(ms(1000));
+        assert!(lesser.has_done(&Action::Probe));
+        lesser.give(Event::Claim(Claim { mac: [9; 6], announced: false, rank: None }));
+        lesser.run(ms(200));
+        assert_eq!(lesser.router.state(), StateName::Backup);
+    }
+    lesser.run(ms(1500));
+    assert_eq!(lesser.router.state(), StateName::Owner);
+}
+
+#[test]
+fn the_kernel_of_a_dead_owner_may_answer_until_its_lifetime_is_over() {
+    let answer = Event::Claim(Claim { mac: [9; 6], announced: false, rank: None });
+    let mut rig = Rig::owner();
+    rig.give(answer.clone());
+    assert!(!rig.done.iter().any(|(_, a)| matches!(a, Action::Tell(Told::Rival { .. }))));
+    rig.run(ms(2500));
+    rig.give(answer);
+    assert!(rig.has_done(&Action::Tell(Told::Rival { mac: [9; 6], yields: false })));
+}
+
+#[test]
+fn an_address_that_somebody_removed_is_added_again() {
+    let mut rig = Rig::owner();
+    rig.give(Event::AddressGone);
+    assert!(rig.has_done(&Action::Hold) && rig.has_done(&Action::Announce(224)));
+}
+
+#[test]
+fn where_nobody_is_elected_who_is_healthy_has_it() {
+    let mut rig = Rig::new(false);
+    rig.give(Event::LinkUp(Vec::new()));
+    rig.give(Event::Class(Class::Degraded));
+    rig.run(ms(1000));
+    assert!(!rig.router.holds());
+    rig.give(Event::Class(Class::Healthy));
+    assert!(rig.router.holds() && rig.sent().is_empty());
+    rig.done.clear();
+    rig.run(ms(1000));
+    rig.give(Event::Class(Class::Degraded));
+    assert!(rig.has_done(&Action::Withdraw) && !rig.has_done(&Action::Release));
+    rig.give(Event::AddressGone);
+    rig.run(ms(600));
+    assert!(rig.has_done(&Action::Release));
+    let withdrawn = rig.done.iter().position(|(_, a)| *a == Action::Withdraw).unwrap();
+    assert!(!rig.done[withdrawn..].iter().any(|(_, a)| *a == Action::Hold));
+}
+
+#[test]
+fn a_fault_keeps_a_backup_from_claiming() {
+    let mut rig = Rig::backup();
+    rig.give(Event::Class(Class::Fault));
+    rig.run(Duration::from_secs(4));
+    assert_eq!(rig.router.state(), StateName::Backup);
+    rig.give(Event::Class(Class::Degraded));
+    rig.run(ms(1000));
+    assert_eq!(rig.router.state(), StateName::Owner);
+}
