@@ -31,19 +31,22 @@ pub enum Ended {
     Reset,
     /// We ended it, idle as it was, so that its client comes back to a backend with fewer.
     Rebalanced,
+    /// We reset it: the address that its client had come to left this host.
+    Moved,
     /// We ended it: the process went down.
     Aborted,
 }
 
 impl Ended {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Finished,
         Self::ClientReset,
         Self::BackendReset,
         Self::Idle,
         Self::Reset,
         Self::Rebalanced,
+        Self::Moved,
         Self::Aborted,
     ];
 
@@ -56,6 +59,7 @@ impl Ended {
             Self::Idle => "idle",
             Self::Reset => "reset",
             Self::Rebalanced => "rebalanced",
+            Self::Moved => "moved",
             Self::Aborted => "aborted",
         }
     }

@@ -41,6 +41,9 @@ pub(crate) enum ConnectError {
     /// The client went away meanwhile.
     #[error("the client went away")]
     ClientGone,
+    /// The address that the client had come to left this host.
+    #[error("its address moved")]
+    Moved,
     /// The process is being aborted.
     #[error("aborted")]
     Aborted,

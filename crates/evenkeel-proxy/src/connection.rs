@@ -6,6 +6,8 @@
 //!    └─ no backend for it: reset ─> over
 //! ```
 //!
+//! Where the address moves that the client had come to, it is over at once, from wherever it is.
+//!
 //! It is driven by its thread: told what its sockets are ready for, and run until it would have to
 //! wait.
 
@@ -234,6 +236,26 @@ impl Connection {
         }
     }
 
+    /// Ends it now, whatever it does: the address that its client had come to leaves this host.
+    ///
+    /// Nothing is flushed. What the kernel could send it has sent, and the rest waits for the client
+    /// to take more: by the time that it does, the kernel may be unable to send from that address,
+    /// and the reset would be lost too. It is the reset by which a client learns, after
+    /// milliseconds and not after minutes of silence, that it is to come back.
+    pub(crate) fn leave(&mut self, tools: &mut Tools<'_>) -> Ran {
+        match &self.phase {
+            Phase::Opening(..) => {
+                self.reject(&ConnectError::Moved, tools.balancer);
+                self.phase = Phase::Over;
+            }
+            Phase::Relaying(_) => self.over(Ended::Moved, tools),
+            // What ended it remains what ended it.
+            Phase::Flushing(flushing) => self.over(flushing.ended, tools),
+            Phase::Over => {}
+        }
+        Ran::Over
+    }
+
     fn settle(&self, settled: Settled, tools: &mut Tools<'_>) -> Relaying {
         let Settled { backend, slot, entry, wire, first: _, said } = settled;
         tools.book.settled(self.page, entry, said);
@@ -312,6 +334,7 @@ impl Connection {
             ConnectError::Timeout { .. } => Rejected::Timeout,
             ConnectError::Exhausted(_) => Rejected::NoDescriptors,
             ConnectError::ClientGone => Rejected::ClientGone,
+            ConnectError::Moved => Rejected::Moved,
             ConnectError::Aborted => Rejected::Aborted,
         };
         balancer.metrics.rejected(reason);

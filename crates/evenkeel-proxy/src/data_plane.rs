@@ -1,11 +1,14 @@
 //! The data threads of the process: started once, for all services.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use evenkeel_core::shutdown::{Shutdown, Tasks};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::balancer::Balancer;
 use crate::listener::Listener;
@@ -63,6 +66,35 @@ impl DataPlane {
     /// Connections open now, of all services.
     pub fn open(&self) -> usize {
         self.shared.open()
+    }
+
+    /// Resets the connections of all services whose clients came to one of these local addresses:
+    /// for an address that leaves this host, and before it is gone, since Linux sends nothing from
+    /// an IPv4 address that it does not have. It may be in IPv6 form.
+    ///
+    /// Nothing is flushed and no pace is kept: a connection takes 25 µs of a thread, so that
+    /// thousands have ended after tens of milliseconds.
+    /// For 200 ms from the order on, clients that turn up at such an address are reset as well,
+    /// since they were connected before it left; if it comes back so soon, their next attempt may
+    /// meet this too.
+    ///
+    /// Only gives the order, without waiting, and may be called from any thread.
+    pub fn end_connections(&self, addresses: &[IpAddr]) {
+        self.shared.end_moved(addresses);
+    }
+
+    /// Has the data threads turn their loops ten times a second also when nothing happens, from now
+    /// on, so that [`beats`](Self::beats) tells those apart that are stuck. May be called from any
+    /// thread.
+    pub fn watch(&self) {
+        self.shared.order(Order::BEAT);
+    }
+
+    /// Whether every data thread has turned its loop within that time, exact to a millisecond. One
+    /// that has ended has not; one that is idle has only if [`watch`](Self::watch) was called, and
+    /// needs a moment after that. May be called from any thread.
+    pub fn beats(&self, within: Duration) -> bool {
+        self.shared.beats(Instant::now(), within)
     }
 
     /// Tells a thread what the process is up to, until it has ended.

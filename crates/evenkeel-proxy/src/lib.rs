@@ -47,7 +47,7 @@ pub use config::{
 };
 pub use data_plane::DataPlane;
 pub use first_flight::Replay;
-pub use listener::{BindError, Listener};
+pub use listener::{Bind, BindError, BindPort, Listener};
 pub use metrics::describe;
 pub use policy::Policy;
 pub use policy::least_connections::LeastConnections;

@@ -9,6 +9,50 @@ use rustix::io::Errno;
 use crate::config::{ListenAddress, RelayConfig};
 use crate::socket;
 
+/// What a listener is bound to. Made of a [`ListenAddress`] it is that address, which the host must
+/// have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The address that clients know.
+    pub address: ListenAddress,
+    /// The port that the kernel has for it.
+    pub port: BindPort,
+    /// Whether the host may be without the address, now or at times: it then takes clients whenever
+    /// the host has it (`IP_FREEBIND`, ip(7)).
+    pub freebind: bool,
+}
+
+/// Which port of its IP address a listener is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindPort {
+    /// The one that clients know.
+    Own,
+    /// One that the kernel chooses: where another process has the port that clients know, for every
+    /// address of the host, and a rule of the kernel's leads them to [`Listener::bound`].
+    Chosen,
+}
+
+impl From<ListenAddress> for Bind {
+    fn from(address: ListenAddress) -> Self {
+        Self { address, port: BindPort::Own, freebind: false }
+    }
+}
+
+impl Bind {
+    /// What the kernel is asked for.
+    fn asked(self) -> SocketAddr {
+        let address = self.address.address();
+        match self.port {
+            BindPort::Own => address,
+            BindPort::Chosen => {
+                let mut chosen = address;
+                chosen.set_port(0);
+                chosen
+            }
+        }
+    }
+}
+
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -59,11 +103,14 @@ pub enum BindError {
 }
 
 impl BindError {
-    fn of(address: SocketAddr, source: io::Error) -> Self {
+    fn of(bind: Bind, source: io::Error) -> Self {
+        let address = bind.address.address();
         let kind = source.kind();
-        if kind == io::ErrorKind::AddrInUse && lends(address.port()) {
+        // Where the kernel was to choose, nobody has the port: there is none left.
+        let in_use = kind == io::ErrorKind::AddrInUse && bind.port == BindPort::Own;
+        if in_use && lends(address.port()) {
             Self::Lent { address, source }
-        } else if kind == io::ErrorKind::AddrInUse {
+        } else if in_use {
             Self::InUse { address, source }
         } else if kind == io::ErrorKind::PermissionDenied {
             Self::Denied { address, source }
@@ -88,6 +135,7 @@ fn lends(port: u16) -> bool {
 pub struct Listener {
     pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) address: SocketAddr,
+    pub(crate) bound: SocketAddr,
 }
 
 impl Listener {
@@ -95,23 +143,30 @@ impl Listener {
     ///
     /// # Errors
     /// By what is to be done about it.
-    pub fn bind(
-        address: ListenAddress,
-        relay: &RelayConfig,
-        threads: usize,
-    ) -> Result<Self, BindError> {
-        let address = address.address();
-        let bound = socket::listen(address, relay, threads).and_then(|sockets| {
+    pub fn bind(bind: Bind, relay: &RelayConfig, threads: usize) -> Result<Self, BindError> {
+        let listens = socket::listen(bind.asked(), bind.freebind, relay, threads);
+        let listener = listens.and_then(|sockets| {
             let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
-            let address = SocketAddr::try_from(rustix::net::getsockname(first)?)?;
-            Ok(Self { sockets, address })
+            let bound = SocketAddr::try_from(rustix::net::getsockname(first)?)?;
+            let address = match bind.port {
+                // With the port that the kernel chose if 0 was asked for.
+                BindPort::Own => bound,
+                BindPort::Chosen => bind.address.address(),
+            };
+            Ok(Self { sockets, address, bound })
         });
-        bound.map_err(|source| BindError::of(address, source))
+        listener.map_err(|source| BindError::of(bind, source))
     }
 
-    /// The address it is bound to, with the port that the kernel chose if 0 was asked for.
+    /// The address that clients know, for logs, metrics and status.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address it is bound to: another port than [`address`](Self::address) has if the kernel
+    /// chose it.
+    pub fn bound(&self) -> SocketAddr {
+        self.bound
     }
 }
 
@@ -151,5 +206,20 @@ impl Trouble {
             Self::NoDescriptors => "no_descriptors",
             Self::Other => "other",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_the_kernel_was_to_choose_is_never_said_to_be_in_use() {
+        let own = Bind::from(ListenAddress::new(([192, 0, 2, 1], 443).into()));
+        let chosen = Bind { port: BindPort::Chosen, ..own };
+        assert_eq!((own.asked().port(), chosen.asked().port()), (443, 0));
+        let error = |bind| BindError::of(bind, io::ErrorKind::AddrInUse.into());
+        assert!(matches!(error(own), BindError::InUse { .. }));
+        assert!(matches!(error(chosen), BindError::Other { .. }));
     }
 }

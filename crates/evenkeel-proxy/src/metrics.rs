@@ -91,11 +91,12 @@ pub(crate) enum Rejected {
     NoDescriptors,
     Idle,
     ClientGone,
+    Moved,
     Aborted,
 }
 
 impl Rejected {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::NoBackend,
         Self::Limit,
         Self::ClientLimit,
@@ -105,6 +106,7 @@ impl Rejected {
         Self::NoDescriptors,
         Self::Idle,
         Self::ClientGone,
+        Self::Moved,
         Self::Aborted,
     ];
 
@@ -119,6 +121,7 @@ impl Rejected {
             Self::NoDescriptors => "no_descriptors",
             Self::Idle => "idle",
             Self::ClientGone => "client_gone",
+            Self::Moved => "moved",
             Self::Aborted => "aborted",
         }
     }

@@ -1,7 +1,7 @@
 //! The options of our sockets, and how they are made.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use evenkeel_core::units::Span;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_tcp_nodelay};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::RelayConfig;
@@ -27,14 +27,17 @@ const UNSENT: u32 = 256 * 1024;
 /// (`SO_REUSEPORT`, socket(7)). Accepted sockets inherit the options of `relay`: Linux copies them
 /// from the listener, so that none need be set one by one.
 ///
+/// With `freebind` the host need not have the address (`IP_FREEBIND`, ip(7)).
+///
 /// # Errors
 /// What the kernel says of the address.
 pub(crate) fn listen(
     address: SocketAddr,
+    freebind: bool,
     relay: &RelayConfig,
     count: usize,
 ) -> io::Result<Vec<OwnedFd>> {
-    let first = unbound(address, relay)?;
+    let first = unbound(address, freebind, relay)?;
     // Bound alone: with SO_REUSEPORT, a second evenkeel would quietly take half of our clients.
     first.bind(&address.into())?;
     let chosen = first.local_addr()?;
@@ -43,7 +46,7 @@ pub(crate) fn listen(
         for socket in &sockets {
             socket.set_reuse_port(true)?;
         }
-        let further = unbound(address, relay)?;
+        let further = unbound(address, freebind, relay)?;
         further.set_reuse_port(true)?;
         further.bind(&chosen)?;
         sockets.push(further);
@@ -54,17 +57,29 @@ pub(crate) fn listen(
     Ok(sockets.into_iter().map(OwnedFd::from).collect())
 }
 
-fn unbound(address: SocketAddr, relay: &RelayConfig) -> io::Result<Socket> {
+fn unbound(address: SocketAddr, freebind: bool, relay: &RelayConfig) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // So that 0.0.0.0 and [::] can both be listened on, whatever net.ipv6.bindv6only says.
         socket.set_only_v6(true)?;
     }
+    if freebind && address.is_ipv6() {
+        socket.set_freebind_v6(true)?;
+    } else if freebind {
+        socket.set_freebind_v4(true)?;
+    }
     socket.set_tcp_nodelay(true)?;
     keep(&socket, relay, relay.client_user_timeout())?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// The local address of a socket, IPv4 in IPv6 form as plain IPv4; `None` if the kernel does not
+/// say.
+pub(crate) fn local_ip(socket: &OwnedFd) -> Option<IpAddr> {
+    let address = SocketAddr::try_from(getsockname(socket).ok()?).ok()?;
+    Some(address.ip().to_canonical())
 }
 
 /// Begins to connect. What becomes of it, its readiness tells.
@@ -170,7 +185,7 @@ mod tests {
             ..RelayConfig::default()
         };
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = listen(address.parse().unwrap(), &relay, 1).unwrap().remove(0);
+            let listener = listen(address.parse().unwrap(), false, &relay, 1).unwrap().remove(0);
             let listener = TcpListener::from(listener);
             listener.set_nonblocking(false).unwrap();
             let address = listener.local_addr().unwrap();
@@ -193,15 +208,15 @@ mod tests {
     #[test]
     fn every_ipv4_and_every_ipv6_address_are_two_listeners() {
         let relay = RelayConfig::default();
-        let four = listen("0.0.0.0:0".parse().unwrap(), &relay, 2).unwrap();
+        let four = listen("0.0.0.0:0".parse().unwrap(), false, &relay, 2).unwrap();
         let port = TcpListener::from(four[0].try_clone().unwrap()).local_addr().unwrap().port();
-        listen(SocketAddr::from(([0; 8], port)), &relay, 2).unwrap();
+        listen(SocketAddr::from(([0; 8], port)), false, &relay, 2).unwrap();
     }
 
     #[test]
     fn several_sockets_share_an_address_and_nobody_else_does() {
         let relay = RelayConfig::default();
-        let sockets = listen("127.0.0.1:0".parse().unwrap(), &relay, 3).unwrap();
+        let sockets = listen("127.0.0.1:0".parse().unwrap(), false, &relay, 3).unwrap();
         let listeners: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
         let address = listeners[0].local_addr().unwrap();
         let clients: Vec<TcpStream> =
@@ -212,7 +227,7 @@ mod tests {
             .collect();
         assert_eq!(accepted.iter().sum::<usize>(), clients.len());
         assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
-        let other = listen(address, &relay, 3).unwrap_err();
+        let other = listen(address, false, &relay, 3).unwrap_err();
         assert_eq!(other.kind(), io::ErrorKind::AddrInUse);
     }
 }

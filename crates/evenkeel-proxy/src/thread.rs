@@ -7,16 +7,20 @@
 //!   └─────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Each turn is a beat, by which others see that no connection holds it up.
+//!
 //! Nothing is closed while events are marked, so no event of a batch can meet a socket that has
 //! another's number; and what outlives a connection (its timer) knows it by a serial.
 
 mod accept;
 mod cpu;
 mod inbox;
+mod moved;
 mod poller;
 mod timers;
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,8 +35,9 @@ use tokio::time::Instant;
 
 use self::accept::{Accepting, spare};
 pub(crate) use self::cpu::Cpu;
-use self::inbox::{Client, Listening};
+use self::inbox::{Client, Listening, Post};
 pub(crate) use self::inbox::{Mailbox, Order};
+use self::moved::Moved;
 use self::poller::{ConnectionId, Poller, Token};
 use self::timers::{Alarm, Timers};
 use crate::account::{Book, PageNumber};
@@ -53,6 +58,9 @@ const CARRY_OVER: Duration = Duration::from_millis(250);
 /// Bytes moved in that time which are bulk: half a gigabyte a second.
 const BULK: u64 = 128 * 1024 * 1024;
 
+/// Pause between two beats of a thread that has nothing to do, once somebody watches.
+const BEAT: Duration = Duration::from_millis(100);
+
 /// What all data threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -60,6 +68,8 @@ pub(crate) struct Shared {
     /// Threads that may still accept clients, and hand them to others.
     accepting: AtomicUsize,
     budget: Arc<Budget>,
+    /// What beats are counted from.
+    epoch: Instant,
 }
 
 /// A data thread, before it runs.
@@ -83,11 +93,14 @@ pub(crate) struct DataThread {
     yielded: Vec<ConnectionId>,
     /// Connections to be reset, each in its turn: for each service, in the order of `services`.
     resets: Vec<Resets<ConnectionId>>,
+    moved: Moved,
     random: fastrand::Rng,
     /// One descriptor in reserve: with none left a client could not even be told so.
     spare: Option<File>,
     cpu: Option<Cpu>,
     carry_over_at: Option<Instant>,
+    /// How often it beats also when nothing happens: not unless somebody watches.
+    beat_every: Option<Duration>,
     draining: bool,
     aborting: bool,
     stopped_accepting: bool,
@@ -103,6 +116,8 @@ struct Live {
     queued: bool,
     /// It is among those to be reset.
     resetting: bool,
+    /// It is among those that leave with their address.
+    leaving: bool,
 }
 
 impl Shared {
@@ -115,6 +130,7 @@ impl Shared {
             mailboxes: mailboxes.into(),
             accepting: AtomicUsize::new(count),
             budget,
+            epoch: Instant::now(),
         });
         let threads = inboxes
             .into_iter()
@@ -133,10 +149,23 @@ impl Shared {
 
     /// Gives every thread its socket of a listener.
     pub(crate) fn listen(&self, listener: Listener, balancer: &Arc<Balancer>) {
-        let Listener { sockets, address } = listener;
+        let Listener { sockets, address, bound: _ } = listener;
         for (mailbox, socket) in self.mailboxes.iter().zip(sockets) {
             mailbox.listen(Listening { socket, address, balancer: balancer.clone() });
         }
+    }
+
+    /// Has every thread end what came in through these addresses.
+    pub(crate) fn end_moved(&self, addresses: &[IpAddr]) {
+        for mailbox in &self.mailboxes {
+            mailbox.end_moved(addresses);
+        }
+    }
+
+    /// Whether every thread has turned its loop within that time.
+    pub(crate) fn beats(&self, now: Instant, within: Duration) -> bool {
+        let now = now.saturating_duration_since(self.epoch);
+        self.mailboxes.iter().all(|mailbox| mailbox.beats(now, within))
     }
 
     /// Connections open now.
@@ -166,10 +195,12 @@ impl DataThread {
             ready: Vec::new(),
             yielded: Vec::new(),
             resets: Vec::new(),
+            moved: Moved::default(),
             random: fastrand::Rng::new(),
             spare: spare(),
             cpu: None,
             carry_over_at: None,
+            beat_every: None,
             draining: false,
             aborting: false,
             stopped_accepting: false,
@@ -185,10 +216,12 @@ impl DataThread {
             let timeout = self.timeout(Instant::now());
             let has_mail = self.wait(&mut events, timeout)?;
             let now = Instant::now();
+            self.beat(now);
             if has_mail {
                 self.read_mail(now);
             }
             self.accept(now);
+            self.leave_some(now);
             self.ring_alarms(now);
             self.reset_some(now);
             self.run_ready(now);
@@ -202,9 +235,15 @@ impl DataThread {
         }
     }
 
+    fn beat(&self, now: Instant) {
+        if let Some(mailbox) = self.shared.mailboxes.get(self.index) {
+            mailbox.beat(now.saturating_duration_since(self.shared.epoch));
+        }
+    }
+
     /// How long it may sleep.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.moved.is_busy() {
             return Some(Duration::ZERO);
         }
         let pauses = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until);
@@ -214,7 +253,7 @@ impl DataThread {
             .chain(self.resets.iter().filter_map(Resets::next_at))
             .min();
         let others = others.map(|at| at.saturating_duration_since(now));
-        [self.timers.next(now), others].into_iter().flatten().min()
+        [self.timers.next(now), others, self.beat_every].into_iter().flatten().min()
     }
 
     /// Waits, and marks what is ready. True if there is mail.
@@ -240,12 +279,18 @@ impl DataThread {
 
     fn read_mail(&mut self, now: Instant) {
         let Some(mailbox) = self.shared.mailboxes.get(self.index) else { return };
-        let (orders, listening) = mailbox.take();
+        let (orders, Post { listening, moved }) = mailbox.take();
         for listening in listening {
             self.add_listener(listening);
         }
         while let Ok(client) = self.inbox.try_recv() {
             self.take(client, now);
+        }
+        if !moved.is_empty() {
+            self.end_moved(moved, now);
+        }
+        if orders.contain(Order::BEAT) {
+            self.beat_every = Some(BEAT);
         }
         if orders.contain(Order::ABORT) {
             self.aborting = true;
@@ -305,6 +350,22 @@ impl DataThread {
         }
         for id in due {
             self.queue_one(id);
+        }
+    }
+
+    /// Ends what came in through these addresses, some each turn.
+    fn end_moved(&mut self, addresses: Vec<IpAddr>, now: Instant) {
+        self.moved.begin(addresses, now);
+        for (_, live) in &mut self.connections {
+            live.leave(&mut self.moved);
+        }
+    }
+
+    /// Ends some of those that leave with their address.
+    fn leave_some(&mut self, now: Instant) {
+        for _ in 0..moved::A_TURN {
+            let Some(id) = self.moved.next() else { return };
+            self.let_one(id, now, Connection::leave);
         }
     }
 
@@ -377,9 +438,13 @@ impl DataThread {
             }
             return;
         }
+        let alarm = Alarm::default();
         let mut live =
-            Live { connection, id, alarm: Alarm::default(), queued: false, resetting: false };
+            Live { connection, id, alarm, queued: false, resetting: false, leaving: false };
         live.queue(&mut self.ready);
+        if self.moved.leaves_any(now) {
+            live.leave(&mut self.moved);
+        }
         entry.insert(live);
     }
 
@@ -423,6 +488,16 @@ impl DataThread {
     }
 
     fn run_one(&mut self, id: ConnectionId, now: Instant) {
+        self.let_one(id, now, Connection::run);
+    }
+
+    /// Lets one connection do something, and sees to what comes of it.
+    fn let_one(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        act: impl FnOnce(&mut Connection, &mut Tools<'_>) -> Ran,
+    ) {
         let Self { services, connections, poller, book, mover, aborting, .. } = self;
         let Some(live) = find(connections, id) else { return };
         live.queued = false;
@@ -436,7 +511,7 @@ impl DataThread {
             register: &|socket| poller.add_leg(socket, id, Side::Backend),
             tell_again: &|socket| poller.tell_again(socket, id, Side::Client),
         };
-        let ran = catch_unwind(AssertUnwindSafe(|| live.connection.run(&mut tools)));
+        let ran = catch_unwind(AssertUnwindSafe(|| act(&mut live.connection, &mut tools)));
         match ran {
             Ok(Ran::Waits(due)) => live.alarm.set(due, id, &mut self.timers),
             Ok(Ran::Yields) => {
@@ -511,6 +586,16 @@ impl Live {
     fn queue(&mut self, ready: &mut Vec<ConnectionId>) {
         if !std::mem::replace(&mut self.queued, true) {
             ready.push(self.id);
+        }
+    }
+
+    /// Leaves, if the address does that its client has come to.
+    fn leave(&mut self, moved: &mut Moved) {
+        if !self.leaving
+            && socket::local_ip(self.connection.client()).is_some_and(|ip| moved.leaves(ip))
+        {
+            self.leaving = true;
+            moved.add(self.id);
         }
     }
 }
@@ -604,6 +689,54 @@ mod tests {
         assert!(thread.ready.is_empty());
         thread.run_one(old, now);
         assert_eq!((thread.connections.len(), thread.shared.open()), (1, 1));
+    }
+
+    #[test]
+    fn who_turns_up_at_an_address_just_after_it_left_leaves_too() {
+        let (mut thread, client) = thread();
+        let now = Instant::now();
+        thread.keep(client(), now);
+        thread.end_moved(vec!["127.0.0.2".parse().unwrap()], now);
+        thread.keep(client(), now);
+        thread.leave_some(now);
+        assert_eq!(thread.shared.open(), 2, "it was another address");
+        thread.end_moved(vec!["127.0.0.1".parse().unwrap()], now);
+        let soon = now + Duration::from_millis(50);
+        thread.keep(client(), soon);
+        thread.leave_some(soon);
+        assert_eq!((thread.connections.len(), thread.shared.open()), (0, 0));
+        // The address has come back.
+        thread.keep(client(), now + SELDOM);
+        thread.leave_some(now + SELDOM);
+        assert_eq!(thread.shared.open(), 1);
+    }
+
+    #[test]
+    fn many_who_leave_do_it_in_turns_and_each_once() {
+        let (mut thread, client) = thread();
+        let now = Instant::now();
+        for _ in 0..moved::A_TURN + 10 {
+            thread.keep(client(), now);
+        }
+        let addresses = vec!["127.0.0.1".parse().unwrap()];
+        thread.end_moved(addresses.clone(), now);
+        assert_eq!(thread.timeout(now), Some(Duration::ZERO));
+        thread.leave_some(now);
+        assert_eq!(thread.shared.open(), 10);
+        thread.end_moved(addresses, now);
+        thread.leave_some(now);
+        assert_eq!((thread.shared.open(), thread.moved.is_busy()), (0, false));
+    }
+
+    #[test]
+    fn a_thread_that_is_idle_wakes_only_where_somebody_watches() {
+        let (mut thread, _) = thread();
+        let now = Instant::now();
+        thread.read_mail(now);
+        assert_eq!(thread.timeout(now), None);
+        thread.shared.order(Order::BEAT);
+        thread.read_mail(now);
+        assert_eq!(thread.timeout(now), Some(BEAT));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use evenkeel_core::endpoint::Endpoint;
@@ -15,7 +17,8 @@ use evenkeel_core::signs::Signs;
 use evenkeel_core::treatment::Treatment;
 use evenkeel_core::units::Span;
 use evenkeel_proxy::{
-    Balancer, ConnectConfig, DataPlane, ListenAddress, ListenConfig, Listener, Policy, RelayConfig,
+    Balancer, Bind, BindError, BindPort, ConnectConfig, DataPlane, ListenAddress, ListenConfig,
+    Listener, Policy, RelayConfig,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,6 +37,7 @@ struct Service {
     writer: PoolWriter,
     signs: HashMap<SocketAddr, Arc<Signs>>,
     balancer: Arc<Balancer>,
+    plane: DataPlane,
     shutdown: Shutdown,
     tasks: Tasks,
 }
@@ -66,13 +70,13 @@ fn connecting(
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let balancer = Balancer::new("api", pool, config, connect, relay, Policy::default(), SHED_IDLE);
     let listen = ListenAddress::new(listen.parse().unwrap());
-    let listener = Listener::bind(listen, &RelayConfig::default(), THREADS).unwrap();
+    let listener = Listener::bind(listen.into(), &RelayConfig::default(), THREADS).unwrap();
     let address = listener.address();
     let plane = DataPlane::start(THREADS, &tasks, &shutdown).unwrap();
     plane.serve(listener, &balancer);
-    tasks.spawn("sweeper", plane.sweep(balancer.clone()));
+    tasks.spawn("sweeper", plane.clone().sweep(balancer.clone()));
     let signs = HashMap::new();
-    Service { address, writer, signs, balancer, shutdown, tasks }
+    Service { address, writer, signs, balancer, plane, shutdown, tasks }
 }
 
 impl Service {
@@ -649,7 +653,7 @@ async fn without_file_descriptors_it_neither_spins_nor_stops() {
 #[test]
 fn an_address_in_use_is_named() {
     let bind = |address: SocketAddr| {
-        Listener::bind(ListenAddress::new(address), &RelayConfig::default(), THREADS)
+        Listener::bind(ListenAddress::new(address).into(), &RelayConfig::default(), THREADS)
     };
     let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let error = bind(first.address()).unwrap_err().to_string();
@@ -692,5 +696,248 @@ async fn what_is_shed_is_idle_and_no_more_than_was_asked_for() {
     busy.write_all(b"x").await.unwrap();
     timeout(SOON, busy.read_exact(&mut [0])).await.unwrap().unwrap();
     assert_eq!(overloaded.active(), 4);
+    service.end().await;
+}
+
+/// Of TEST-NET-1 (RFC 5737): no host has it.
+const ABSENT: &str = "192.0.2.1:6443";
+
+fn bind(address: &str, port: BindPort, freebind: bool) -> Result<Listener, BindError> {
+    let address = ListenAddress::new(address.parse().unwrap());
+    Listener::bind(Bind { address, port, freebind }, &RelayConfig::default(), THREADS)
+}
+
+#[test]
+fn an_address_that_the_host_does_not_have_is_bound_only_if_that_is_asked_for() {
+    // 2001:db8::/32 is for documentation (RFC 3849).
+    for absent in [ABSENT, "[2001:db8::1]:6443"] {
+        let error = bind(absent, BindPort::Own, false).unwrap_err();
+        assert!(matches!(error, BindError::NotLocal { .. }), "{error}");
+        let listener = bind(absent, BindPort::Own, true).unwrap();
+        assert_eq!(listener.address().to_string(), absent);
+        assert_eq!(listener.bound(), listener.address());
+        // Beside somebody who has the port.
+        let beside = bind(absent, BindPort::Chosen, true).unwrap();
+        assert_eq!(beside.address(), listener.address());
+        assert_eq!(beside.bound().ip(), listener.bound().ip());
+        assert!(![0, 6443].contains(&beside.bound().port()));
+        let error = bind(absent, BindPort::Own, true).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn clients_are_served_at_the_port_that_the_kernel_chose() {
+    let mut service = service("127.0.0.1:0", 100);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let known = service.address.to_string();
+    let beside = bind(&known, BindPort::Chosen, false).unwrap();
+    assert_eq!(beside.address(), service.address);
+    assert_ne!(beside.bound(), service.address);
+    service.address = beside.bound();
+    service.plane.serve(beside, &service.balancer);
+    for _ in 0..2 * THREADS {
+        assert_eq!(service.who().await.unwrap(), b'a');
+    }
+    service.end().await;
+}
+
+/// For so long whoever turns up at an address that has left is reset.
+const LEAVING: Duration = Duration::from_millis(200);
+
+/// Much less than what is owed is waited for elsewhere, and more than a busy machine takes.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+async fn client_of(service: &Service, ip: &str) -> TcpStream {
+    let address = SocketAddr::new(ip.parse().unwrap(), service.address.port());
+    let mut client = TcpStream::connect(address).await.unwrap();
+    timeout(SOON, client.read_exact(&mut [0])).await.unwrap().unwrap();
+    client
+}
+
+async fn goes_on(client: &mut TcpStream) {
+    client.write_all(b"x").await.unwrap();
+    let mut byte = [0];
+    timeout(SOON, client.read_exact(&mut byte)).await.unwrap().unwrap();
+    assert_eq!(&byte, b"x");
+}
+
+/// Reads all that there is, up to the reset.
+async fn was_reset(client: &mut TcpStream) {
+    let read = timeout(SOON, client.read_to_end(&mut Vec::new())).await.unwrap();
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+fn leaves(service: &Service, addresses: &[&str]) {
+    let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+    // As from a thread that knows no runtime.
+    let plane = service.plane.clone();
+    std::thread::spawn(move || plane.end_connections(&addresses)).join().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_leaves_takes_its_connections_with_it_and_no_others() {
+    let mut service = service("0.0.0.0:0", 1000);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let (mut gone, mut stay) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
+        gone.push(client_of(&service, "127.0.0.2").await);
+        stay.push(client_of(&service, "127.0.0.1").await);
+    }
+    let began = Instant::now();
+    // IPv4 in IPv6 form is plain IPv4; and there may be addresses that nobody came to.
+    leaves(&service, &["::ffff:127.0.0.2", "127.0.0.3", "::1"]);
+    for client in &mut gone {
+        was_reset(client).await;
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    for client in &mut stay {
+        goes_on(client).await;
+    }
+    assert_eq!(service.plane.open(), stay.len());
+    // It has come back, and is an address as any other.
+    tokio::time::sleep_until(began + 2 * LEAVING).await;
+    goes_on(&mut client_of(&service, "127.0.0.2").await).await;
+    service.end().await;
+}
+
+#[tokio::test]
+async fn an_address_of_ipv6_leaves_as_one_of_ipv4_does() {
+    let mut service = service("[::]:0", 100);
+    let a = backend(b'a', &service.tasks, &service.shutdown).await;
+    service.publish(&[(a, READY.0, READY.1)]);
+    let mut client = client_of(&service, "::1").await;
+    leaves(&service, &["127.0.0.1", "fd00::1"]);
+    goes_on(&mut client).await;
+    leaves(&service, &["::1"]);
+    was_reset(&mut client).await;
+    service.end().await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_not_waited_for_when_his_address_leaves() {
+    let mut service = service("127.0.0.1:0", 100);
+    let (full, is_full) = tokio::sync::oneshot::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let talkative = listener.local_addr().unwrap();
+    service.tasks.spawn("talkative", async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let piece = vec![7; 256 * 1024];
+        let half_a_second = Duration::from_millis(500);
+        while timeout(half_a_second, stream.write_all(&piece)).await.is_ok() {}
+        full.send(()).unwrap();
+        // The backend's side is reset as well.
+        let error = timeout(SOON, stream.write_all(&piece)).await.unwrap().unwrap_err();
+        assert!(
+            [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind()),
+            "{error}"
+        );
+    });
+    service.publish(&[(talkative, READY.0, READY.1)]);
+    let mut client = client_of(&service, "127.0.0.1").await;
+    timeout(SOON, is_full).await.unwrap().unwrap();
+    let began = Instant::now();
+    leaves(&service, &["127.0.0.1"]);
+    while service.plane.open() > 0 {
+        assert!(began.elapsed() < SOON, "it is waited for");
+        tokio::task::yield_now().await;
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    was_reset(&mut client).await;
+    service.end().await;
+}
+
+#[tokio::test]
+async fn who_has_no_backend_yet_leaves_with_his_address_too() {
+    let mut service = service("127.0.0.1:0", 100);
+    let silent = accepting(&service.tasks, &service.shutdown, Some).await;
+    let (full, _queue) = full_queue().await;
+    for backend in [silent, full] {
+        service.publish(&[(backend, READY.0, READY.1)]);
+        let accepted = service.balancer.accepted();
+        let mut client = TcpStream::connect(service.address).await.unwrap();
+        while service.balancer.accepted() == accepted {
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        leaves(&service, &["127.0.0.1"]);
+        was_reset(&mut client).await;
+        assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+        // From here on whoever comes is no longer one of those who were on their way.
+        tokio::time::sleep_until(began + 2 * LEAVING).await;
+    }
+    assert_eq!(service.plane.open(), 0);
+    service.end().await;
+}
+
+#[tokio::test]
+async fn threads_that_have_nothing_to_do_beat_where_somebody_watches() {
+    const WITHIN: Duration = Duration::from_millis(500);
+    let service = service("127.0.0.1:0", 100);
+    let began = Instant::now();
+    while service.plane.beats(WITHIN) {
+        assert!(began.elapsed() < SOON, "nobody watches, and still they wake");
+        tokio::task::yield_now().await;
+    }
+    service.plane.watch();
+    while !service.plane.beats(WITHIN) {
+        assert!(began.elapsed() < SOON, "they do not beat");
+        tokio::task::yield_now().await;
+    }
+    let watched = Instant::now();
+    while watched.elapsed() < Duration::from_secs(1) {
+        assert!(service.plane.beats(WITHIN));
+        tokio::task::yield_now().await;
+    }
+    let plane = service.plane.clone();
+    service.end().await;
+    assert!(!plane.beats(SOON), "they have ended");
+}
+
+/// Blocks whoever wakes it.
+struct Blocks {
+    entered: mpsc::SyncSender<()>,
+    until: std::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+impl Wake for Blocks {
+    fn wake(self: Arc<Self>) {
+        self.entered.send(()).unwrap();
+        // An error is an end too: the test has failed.
+        self.until.lock().unwrap().recv().unwrap_or(());
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_is_stuck_does_not_beat() {
+    const WITHIN: Duration = Duration::from_millis(300);
+    let mut service = service("127.0.0.1:0", 100);
+    let gone = refusing().await;
+    service.publish(&[(gone, READY.0, READY.1)]);
+    service.plane.watch();
+    // A data thread wakes the prober of a backend that refuses: so a waker can hold it up.
+    let (entered, is_stuck) = mpsc::sync_channel(1);
+    let (release, until) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Blocks { entered, until: std::sync::Mutex::new(until) }));
+    let signs = service.signs[&gone].clone();
+    let mut asked = pin!(signs.asked_to_look());
+    assert!(asked.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let client = TcpStream::connect(service.address).await.unwrap();
+    is_stuck.recv_timeout(SOON).unwrap();
+    let stuck = Instant::now();
+    while service.plane.beats(WITHIN) {
+        assert!(stuck.elapsed() < SOON, "a thread stands still and beats");
+        tokio::task::yield_now().await;
+    }
+    // It had beaten until then.
+    assert!(stuck.elapsed() >= WITHIN / 2, "{:?}", stuck.elapsed());
+    release.send(()).unwrap();
+    while !service.plane.beats(WITHIN) {
+        assert!(stuck.elapsed() < SOON, "it goes on and does not beat");
+        tokio::task::yield_now().await;
+    }
+    drop(client);
     service.end().await;
 }

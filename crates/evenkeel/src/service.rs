@@ -130,7 +130,7 @@ impl Service {
             .listen
             .addresses
             .iter()
-            .map(|address| Listener::bind(*address, &config.relay, around.data_threads))
+            .map(|address| Listener::bind((*address).into(), &config.relay, around.data_threads))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| StartError::Bind { service: config.name.clone(), source })?;
         let identity = identity(&config, around)

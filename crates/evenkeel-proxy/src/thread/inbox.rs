@@ -1,10 +1,12 @@
-//! What other threads have for a data thread: clients to take over, listeners, and orders.
+//! What other threads have for a data thread: clients to take over, listeners, addresses that move,
+//! and orders; and how they see that it is alive.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -45,6 +47,8 @@ impl Order {
     pub(crate) const ABORT: Self = Self(4);
     /// See whether everything has ended.
     pub(crate) const LOOK: Self = Self(8);
+    /// Beat, also when nothing happens.
+    pub(crate) const BEAT: Self = Self(16);
 }
 
 /// The orders that have come in.
@@ -57,31 +61,47 @@ impl Orders {
     }
 }
 
+/// What is put in seldom.
+#[derive(Debug, Default)]
+pub(super) struct Post {
+    pub(super) listening: Vec<Listening>,
+    /// Addresses that leave this host. Each stands here once, so that there are no more of them
+    /// than of addresses that move.
+    pub(super) moved: Vec<IpAddr>,
+}
+
 /// Where other threads put things for one data thread.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     clients: SyncSender<Client>,
-    /// A lock: it is taken a few times in the life of a process, when a service starts.
-    /// `None` once the thread has ended.
-    listening: Mutex<Option<Vec<Listening>>>,
+    /// A lock: others take it a few times in the life of a process, when a service starts or an
+    /// address moves. `None` once the thread has ended.
+    post: Mutex<Option<Post>>,
     orders: AtomicU8,
     /// Readable when something was put in.
     bell: OwnedFd,
     rung: AtomicBool,
     /// Connections that the thread has, those in its inbox included.
     load: AtomicUsize,
+    /// When the thread last turned its loop, in milliseconds since all of them were made, or
+    /// [`ENDED`].
+    beat: AtomicU64,
 }
+
+/// The beat of a thread that has ended.
+const ENDED: u64 = u64::MAX;
 
 impl Mailbox {
     pub(super) fn new() -> Result<(Self, Receiver<Client>), Errno> {
         let (clients, inbox) = sync_channel(CLIENTS);
         let mailbox = Self {
             clients,
-            listening: Mutex::new(Some(Vec::new())),
+            post: Mutex::new(Some(Post::default())),
             orders: AtomicU8::new(0),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             rung: AtomicBool::new(false),
             load: AtomicUsize::new(0),
+            beat: AtomicU64::new(0),
         };
         Ok((mailbox, inbox))
     }
@@ -118,11 +138,27 @@ impl Mailbox {
     }
 
     pub(super) fn listen(&self, listening: Listening) {
-        let mut waiting = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = waiting.as_mut() {
-            waiting.push(listening);
+        self.put(|post| post.listening.push(listening));
+    }
+
+    /// Ends what came in through these addresses.
+    pub(super) fn end_moved(&self, addresses: &[IpAddr]) {
+        self.put(|post| {
+            for address in addresses {
+                let address = address.to_canonical();
+                if !post.moved.contains(&address) {
+                    post.moved.push(address);
+                }
+            }
+        });
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Post)) {
+        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(post) = post.as_mut() {
+            put(post);
         }
-        drop(waiting);
+        drop(post);
         self.ring();
     }
 
@@ -141,17 +177,70 @@ impl Mailbox {
         &self.bell
     }
 
-    /// Takes the orders and the listeners. Whatever is put in from here on rings again.
-    pub(super) fn take(&self) -> (Orders, Vec<Listening>) {
+    /// Takes the orders and the post. Whatever is put in from here on rings again.
+    pub(super) fn take(&self) -> (Orders, Post) {
         // A swap and not a store: it sees what was put in by whoever found the bell rung already.
         self.rung.swap(false, Ordering::AcqRel);
         let orders = Orders(self.orders.swap(0, Ordering::AcqRel));
-        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
-        (orders, listening.as_mut().map(std::mem::take).unwrap_or_default())
+        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner);
+        (orders, post.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    /// Takes no listener any more, and closes those that wait.
+    /// The thread turns its loop, so long after all of them were made.
+    pub(super) fn beat(&self, now: Duration) {
+        let now = millis(now);
+        // Once a millisecond at most: what stands beside it is read by others.
+        if self.beat.load(Ordering::Relaxed) != now {
+            self.beat.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the thread has turned its loop within that time.
+    pub(super) fn beats(&self, now: Duration, within: Duration) -> bool {
+        let beat = self.beat.load(Ordering::Relaxed);
+        beat != ENDED && millis(now).saturating_sub(beat) <= millis(within)
+    }
+
+    /// The thread has ended: takes no post any more, and closes the listeners that wait.
     pub(super) fn close(&self) {
-        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.beat.store(ENDED, Ordering::Relaxed);
+        *self.post.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_beats_until_it_stands_still_or_has_ended() {
+        let (mailbox, _inbox) = Mailbox::new().unwrap();
+        let at = Duration::from_millis;
+        assert!(mailbox.beats(at(300), at(300)), "it has that long to begin");
+        assert!(!mailbox.beats(at(301), at(300)));
+        mailbox.beat(at(1000));
+        assert!(mailbox.beats(at(1300), at(300)) && !mailbox.beats(at(1301), at(300)));
+        // Whoever asks may have read the clock before it beat.
+        assert!(mailbox.beats(at(999), at(300)));
+        mailbox.close();
+        assert!(!mailbox.beats(at(1000), at(300)) && !mailbox.beats(at(1000), Duration::MAX));
+    }
+
+    #[test]
+    fn an_address_that_moves_is_in_the_post_once() {
+        let (mailbox, _inbox) = Mailbox::new().unwrap();
+        let [four, mapped, six] = ["10.0.0.1", "::ffff:10.0.0.1", "fd00::1"]
+            .map(|address| address.parse::<IpAddr>().unwrap());
+        mailbox.end_moved(&[four, six]);
+        mailbox.end_moved(&[mapped, six]);
+        assert_eq!(mailbox.take().1.moved, [four, six]);
+        assert!(mailbox.take().1.moved.is_empty());
+        mailbox.close();
+        mailbox.end_moved(&[four]);
+        assert!(mailbox.take().1.moved.is_empty(), "nobody would ever take it");
     }
 }
