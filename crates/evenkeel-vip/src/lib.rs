@@ -1,1 +1,8 @@
 //! Who holds the address, and how the network learns of it.
+
+pub mod announcement;
+mod bytes;
+mod checksum;
+pub mod packet;
+
+pub use bytes::Bytes;
