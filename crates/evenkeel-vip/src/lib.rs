@@ -1,4 +1,8 @@
 //! Who holds the address, and how the network learns of it.
 
+pub mod announcement;
+mod bytes;
+mod checksum;
 pub mod class;
+pub mod packet;
 pub mod router;
