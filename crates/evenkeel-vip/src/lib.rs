@@ -1,1 +1,5 @@
 //! Who holds the address, and how the network learns of it.
+
+pub mod addresses;
+pub mod monitor;
+mod netlink;
