@@ -33,7 +33,7 @@ pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 /// Whom IPv6 adverts are for: all VRRP routers of the segment.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
-/// The TTL or hop limit of every advert; a router that forwards one makes it less.
+/// The TTL or hop limit of adverts; a router that forwards one makes it less.
 pub const TTL: u8 = 255;
 
 /// The most addresses in an advert that we send or accept. The field has room for 255.
@@ -96,7 +96,8 @@ impl Advert {
 
     /// Reads what came from `source` to `destination` with `ttl` (or that hop limit), without its IP
     /// header, and says which form of checksum it has: in IPv6, where there is only one, the
-    /// default. Reserved bits are ignored.
+    /// default. Reserved bits are ignored, and so is the hop limit between link-local addresses:
+    /// keepalived 2.2.7 sends unicast adverts of IPv6 with 64.
     ///
     /// # Errors
     /// The first check of RFC 9568 7.1 that it fails.
@@ -106,7 +107,7 @@ impl Advert {
         destination: IpAddr,
         ttl: u8,
     ) -> Result<(Self, Checksum), Rejected> {
-        if ttl != TTL {
+        if ttl != TTL && !never_leaves_the_link(source, destination) {
             return Err(Rejected::Ttl);
         }
         let (first, _) = bytes.split_first().ok_or(Rejected::Length)?;
@@ -300,6 +301,15 @@ fn fill<'a, const SIZE: usize>(
         bytes = rest;
     }
     Some(bytes)
+}
+
+/// Routers forward nothing from or to link-local addresses (RFC 4291 2.5.6).
+fn never_leaves_the_link(source: IpAddr, destination: IpAddr) -> bool {
+    let is_link_local = |address| match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => Ipv6Addr::is_unicast_link_local(&address),
+    };
+    is_link_local(source) && is_link_local(destination)
 }
 
 /// The form of checksum that is right, if one is.

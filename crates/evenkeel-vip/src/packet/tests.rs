@@ -83,6 +83,19 @@ fn unicast_may_have_the_pseudo_header_of_either_destination() {
     assert_eq!(read, Err(Rejected::Checksum), "and so has IPv6");
 }
 
+#[test]
+fn keepalived_sends_unicast_of_ipv6_with_any_hop_limit() {
+    let read = |source: IpAddr, destination: &str| {
+        let destination = destination.parse().unwrap();
+        let wire = advert6().write(source, destination, Checksum::Keepalived);
+        Advert::read(&wire, source, destination, 64).map(|(advert, _)| advert)
+    };
+    assert_eq!(read(owner6(), "fe80::2"), Ok(advert6()));
+    assert_eq!(read(owner6(), "ff02::12"), Err(Rejected::Ttl), "but not multicast");
+    assert_eq!(read(owner6(), "fd00::2"), Err(Rejected::Ttl), "nor what a router may forward");
+    assert_eq!(read("fd00::1".parse().unwrap(), "fe80::2"), Err(Rejected::Ttl));
+}
+
 /// The advert with one byte set, and its checksum right again.
 fn with(at: usize, value: u8) -> Vec<u8> {
     let mut bytes = bytes(KEEPALIVED);
