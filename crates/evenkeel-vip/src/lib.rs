@@ -1,1 +1,3 @@
 //! Who holds the address, and how the network learns of it.
+
+pub mod hook;
