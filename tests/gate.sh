@@ -17,11 +17,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 steps=(format tools words licences lint docs build controlplane tests deploy)
 
-# What is installed, where it is missing. typos and kubernetes-validate are pinned: what a newer one
-# finds belongs into a commit of its own.
+# What is installed, where it is missing. Python's are pinned: what a newer one finds belongs into a
+# commit of its own. moto with Flask is AWS for the tests of deploy/hooks; what it needs for other
+# services than ours, its extra `server`, is left out.
 nextest_version=0.9.151
 deny_version=0.20.2
-python_tools=(typos==1.52.0 kubernetes-validate==1.37.0)
+python_tools=(typos==1.52.0 kubernetes-validate==1.37.0 moto==5.2.5 flask==3.1.3 flask-cors==6.0.5)
 
 export HOME="${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/evenkeel/tools"

@@ -7,6 +7,7 @@ mod bytes;
 mod checksum;
 pub mod class;
 pub mod frame_socket;
+pub mod hook;
 pub mod monitor;
 mod netlink;
 mod open;
