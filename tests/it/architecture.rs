@@ -8,12 +8,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with those of ours that it may import, and that only its tests may.
-const IMPORTS: [(&str, &[&str], &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str], &[&str]); 12] = [
     ("evenkeel-core", &[], &[]),
     ("evenkeel-proxy", &["evenkeel-core"], &["evenkeel-lab"]),
     ("evenkeel-health", &["evenkeel-core"], &["evenkeel-lab"]),
     ("evenkeel-discovery", &["evenkeel-core"], &["evenkeel-lab"]),
     ("evenkeel-admin", &["evenkeel-core"], &["evenkeel-lab"]),
+    ("evenkeel-vip", &["evenkeel-core"], &["evenkeel-testbed"]),
     // What stands in for a cluster shares no code, and so no mistake, with what it tests.
     ("evenkeel-lab", &[], &[]),
     ("evenkeel-testbed", &[], &[]),
@@ -30,6 +31,7 @@ const IMPORTS: [(&str, &[&str], &[&str]); 11] = [
             "evenkeel-health",
             "evenkeel-lab",
             "evenkeel-proxy",
+            "evenkeel-vip",
         ],
         &["evenkeel-testbed", "evenkeel-traps"],
     ),

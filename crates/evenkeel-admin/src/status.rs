@@ -34,6 +34,44 @@ pub struct Status {
     pub draining: bool,
     /// The services, in the order of the config.
     pub services: Vec<ServiceStatus>,
+    /// The virtual IPs, in the order of the config.
+    #[serde(default)]
+    pub vips: Vec<VipStatus>,
+}
+
+/// The state of one virtual IP on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VipStatus {
+    /// Its name in the config.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// `l2` or `route`.
+    pub mode: String,
+    /// The interface that has or would have it; `null` as long as there is none.
+    pub interface: Option<String>,
+    /// `owner`, `backup`, `yielding` (it is being handed over), `down` or `ended`.
+    pub state: String,
+    /// Whether the address is on this node.
+    pub owned: bool,
+    /// Seconds since it is in this state.
+    pub since_seconds: f64,
+    /// Why it is.
+    pub why: String,
+    /// The node that has it, by the address that its adverts come from, if another is heard.
+    pub owner: Option<String>,
+    /// What this node could do with it: `healthy`, `degraded`, `last resort` or `fault`; `null` as
+    /// long as nothing is known.
+    pub class: Option<String>,
+    /// Why that.
+    pub class_why: String,
+    /// The VRRP group; `null` where nobody is elected.
+    pub vrid: Option<u8>,
+    /// The rank of this node within its class.
+    pub rank: Option<u8>,
+    /// What someone should see to, one line each.
+    pub warnings: Vec<String>,
 }
 
 /// The state of one service.

@@ -70,7 +70,7 @@ const DEGRADED: u8 = 100;
 const HEALTHY: u8 = 200;
 
 /// Which of several routers of one class takes over first: the greater, the sooner. From 0 to 47.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u8);
 
 impl Rank {

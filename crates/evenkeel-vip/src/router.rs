@@ -136,8 +136,12 @@ const ANSWERED_AGAIN: Duration = Duration::from_secs(1);
 const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
 /// What a successor gets beside one interval, which is the longest skew.
 const MARGIN: Duration = Duration::from_millis(200);
-/// From the successor's advert to the release: its announcement follows its advert.
+/// From the successor's advert to the end of connections: its announcement follows its advert, and
+/// whoever came a moment before shall have his answer.
 const HANDED_OVER: Duration = Duration::from_millis(3);
+/// From the end of connections to the release: nothing can be sent from an address that is gone, so
+/// that clients would not learn of it.
+const ENDING: Duration = Duration::from_millis(30);
 
 /// How long clients still come in after a route is withdrawn, until every router has heard of it.
 const WITHDRAWN: Duration = Duration::from_millis(500);
@@ -226,7 +230,8 @@ enum State {
         said: usize,
         say_at: Option<Moment>,
         renew_at: Moment,
-        /// The successor was heard: when to let go.
+        /// The successor was heard: when to end connections, and when to let go.
+        end_at: Option<Moment>,
         let_go_at: Option<Moment>,
     },
     /// It never holds it again.
@@ -252,6 +257,8 @@ enum Leaving {
     Move,
     End,
     Fault,
+    /// Somebody has the address whom we cannot hear as a router.
+    Rival,
 }
 
 impl Router {
@@ -291,6 +298,11 @@ impl Router {
         matches!(self.state, State::Owner { .. } | State::Yielding { .. })
     }
 
+    /// Gives it the rank that its interface's address has made known.
+    pub fn set_rank(&mut self, rank: Rank) {
+        self.settings.rank = rank;
+    }
+
     /// The priority that it has now.
     pub fn priority(&self, now: Moment) -> u8 {
         self.class(now).priority(self.settings.rank)
@@ -308,8 +320,8 @@ impl Router {
                     Some(*renew_at)
                 }
             }
-            State::Yielding { until, say_at, renew_at, let_go_at, .. } => {
-                [*until, *say_at, *let_go_at, Some(*renew_at)].into_iter().flatten().min()
+            State::Yielding { until, say_at, renew_at, end_at, let_go_at, .. } => {
+                [*until, *say_at, *end_at, *let_go_at, Some(*renew_at)].into_iter().flatten().min()
             }
         };
         [own, self.spared_until].into_iter().flatten().min()
@@ -417,7 +429,11 @@ impl Router {
                 self.keep(&mut state, class, now, actions);
                 self.state = state;
             }
-            State::Yielding { why, until, said, say_at, renew_at, let_go_at } => {
+            State::Yielding { why, until, said, say_at, renew_at, end_at, let_go_at } => {
+                let ends = end_at.is_some_and(|at| at <= now);
+                if ends {
+                    actions.push(Action::EndConnections);
+                }
                 if let_go_at.is_some_and(|at| at <= now) {
                     self.let_go(why, now, actions);
                     return;
@@ -448,6 +464,7 @@ impl Router {
                     said: next.0,
                     say_at: next.1,
                     renew_at: next.2,
+                    end_at: end_at.filter(|_| !ends),
                     let_go_at,
                 };
             }
@@ -586,17 +603,8 @@ impl Router {
                     // Whoever it is hears of us once more, and announces itself anew: clients may
                     // believe that the address is here.
                     actions.push(Action::Advertise(own.max(1)));
-                    actions.push(Action::EndConnections);
                     let why = Why::Better { source, class };
-                    actions.push(Action::Tell(Told::State(StateName::Yielding, why)));
-                    self.state = State::Yielding {
-                        why: Leaving::Move,
-                        until: None,
-                        said: LEAVING.len(),
-                        say_at: None,
-                        renew_at: now + self.renewal(),
-                        let_go_at: Some(now + HANDED_OVER),
-                    };
+                    self.give_way(Leaving::Move, why, now + HANDED_OVER, now, actions);
                     self.see(Peer { source, class }, now, actions);
                     self.peer_interval = interval;
                 } else {
@@ -606,10 +614,10 @@ impl Router {
                     }
                 }
             }
-            State::Yielding { let_go_at, .. } => {
+            State::Yielding { end_at, let_go_at, .. } => {
                 if priority > 0 && let_go_at.is_none() {
-                    *let_go_at = Some(now + HANDED_OVER);
-                    actions.push(Action::EndConnections);
+                    *end_at = Some(now + HANDED_OVER);
+                    *let_go_at = Some(now + HANDED_OVER + ENDING);
                     self.peer_interval = interval;
                     self.see(Peer { source, class }, now, actions);
                 }
@@ -645,11 +653,25 @@ impl Router {
         }
     }
 
-    /// Lets go at once: somebody else has it.
-    fn give_way(&mut self, now: Moment, why: Why, actions: &mut Vec<Action>) {
-        actions.push(Action::EndConnections);
-        actions.push(Action::Release);
-        self.back_up(now, why, actions);
+    /// Somebody else has it: ends connections at `end_at`, and lets go a moment later.
+    fn give_way(
+        &mut self,
+        leaving: Leaving,
+        why: Why,
+        end_at: Moment,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::Tell(Told::State(StateName::Yielding, why)));
+        self.state = State::Yielding {
+            why: if self.ended { Leaving::End } else { leaving },
+            until: None,
+            said: LEAVING.len(),
+            say_at: None,
+            renew_at: now + self.renewal(),
+            end_at: Some(end_at),
+            let_go_at: Some(end_at + ENDING),
+        };
     }
 
     fn claimed(&mut self, claim: Claim, now: Moment, actions: &mut Vec<Action>) {
@@ -684,8 +706,7 @@ impl Router {
         if yields {
             actions.push(Action::Tell(Told::Rival { mac, yields }));
             self.guarded = true;
-            self.give_way(now, Why::Rival(mac), actions);
-            self.wait(now + PROBE_AGAIN);
+            self.give_way(Leaving::Rival, Why::Rival(mac), now, now, actions);
         } else if self.answer(now, actions) {
             actions.push(Action::Tell(Told::Rival { mac, yields }));
         }
@@ -866,6 +887,7 @@ impl Router {
                 said: 0,
                 say_at: Some(now + LEAVING[0]),
                 renew_at,
+                end_at: None,
                 let_go_at: None,
             }
         } else {
@@ -876,23 +898,21 @@ impl Router {
                 said: LEAVING.len(),
                 say_at: None,
                 renew_at,
-                let_go_at: Some(now + WITHDRAWN),
+                end_at: Some(now + WITHDRAWN),
+                let_go_at: Some(now + WITHDRAWN + ENDING),
             }
         };
         let why = match why {
             Leaving::Move => Why::Asked,
             Leaving::End => Why::Ended,
             Leaving::Fault if self.wedged_since.is_some() => Why::Wedged,
-            Leaving::Fault => Why::Class(self.class(now)),
+            Leaving::Fault | Leaving::Rival => Why::Class(self.class(now)),
         };
         actions.push(Action::Tell(Told::State(StateName::Yielding, why)));
     }
 
     /// The successor has it.
     fn let_go(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
-        if !self.settings.elects {
-            actions.push(Action::EndConnections);
-        }
         actions.push(Action::Release);
         let successor = self.peer.map(|(peer, _)| peer.source);
         match why {
@@ -904,6 +924,10 @@ impl Router {
             Leaving::Move | Leaving::Fault => {
                 let why = successor.map_or(Why::Class(self.class(now)), Why::HandedOver);
                 self.back_up(now, why, actions);
+            }
+            Leaving::Rival => {
+                self.back_up(now, Why::GaveWay, actions);
+                self.wait(now + PROBE_AGAIN);
             }
         }
     }
@@ -918,10 +942,13 @@ impl Router {
                 }
             }
             Leaving::Move => self.own(Why::NobodyTookOver, now, actions),
-            Leaving::Fault => {
+            Leaving::Fault | Leaving::Rival => {
+                if let State::Yielding { until, say_at, end_at, let_go_at, .. } = &mut self.state {
+                    (*until, *say_at) = (None, None);
+                    *end_at = None;
+                    *let_go_at = Some(now + ENDING);
+                }
                 actions.push(Action::EndConnections);
-                actions.push(Action::Release);
-                self.back_up(now, Why::Class(self.class(now)), actions);
             }
         }
     }
@@ -930,6 +957,7 @@ impl Router {
         self.ended = true;
         match &mut self.state {
             State::Owner { .. } => self.leave(Leaving::End, now, actions),
+            // A move that nobody took goes on as the end, and the end waits.
             State::Yielding { why, .. } => *why = Leaving::End,
             State::Down | State::Backup { .. } => {
                 self.end_spared(actions);

@@ -21,7 +21,7 @@ const LARGEST: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[error("no evenkeel answers on {admin}: is it running, and is that its `admin.listen`?")]
 pub(crate) struct Unreachable {
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 /// The status and body of a GET.

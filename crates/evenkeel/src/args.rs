@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what changed, when and why.
     Events(EventsArgs),
+    /// Move a virtual IP.
+    #[command(subcommand)]
+    Vip(VipCommand),
     /// Probe one server once, and show every phase.
     Probe(ProbeArgs),
     /// Watch evenkeel at work on a pretend control plane; touches nothing outside 127.0.0.1.
@@ -139,6 +142,21 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the JSON Schema of the config.
     Schema,
+}
+
+/// The commands under `vip`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VipCommand {
+    /// Hand the address of this node over to another one, without a gap. Ends with 1 if there is
+    /// nothing to hand over, or nobody to take it.
+    Move {
+        /// Which VIP [default: the only one].
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 /// Where the running process is asked.

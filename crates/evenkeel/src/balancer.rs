@@ -8,14 +8,18 @@ use std::time::Duration;
 use evenkeel_admin::server::{BoundServer, Server};
 use evenkeel_core::shutdown::{Shutdown, Tasks};
 use evenkeel_core::timeline::Timeline;
+use evenkeel_discovery::source::Source;
 use evenkeel_proxy::DataPlane;
+use evenkeel_vip::config::VipConfig;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::config::{Config, ServiceConfig, is_local};
+use crate::control;
 use crate::credentials::PodEnvironment;
 use crate::observer::Observer;
 use crate::service::{Service, StartError, Surroundings};
+use crate::vip::{self, RunningVip, redirect};
 
 /// After an abort tasks only have to let go of their sockets.
 const LAST: Duration = Duration::from_secs(5);
@@ -32,6 +36,7 @@ pub(crate) struct LoadBalancer {
     connections: Tasks,
     tasks: Tasks,
     drain_timeout: Duration,
+    vips: Vec<RunningVip>,
 }
 
 /// Why it does not start.
@@ -46,6 +51,14 @@ pub(crate) enum BalancerError {
     /// A service does not start.
     #[error(transparent)]
     Service(#[from] StartError),
+    /// A VIP does not start.
+    #[error("VIP `{vip}` does not start")]
+    Vip {
+        /// Its name.
+        vip: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// How it ended.
@@ -89,23 +102,33 @@ impl LoadBalancer {
             timeline: timeline.clone(),
             pod,
             listeners,
+            vips: config.vips.clone(),
+            on_this_host: on_this_host(&config.services),
         };
         let started = config
             .services
             .into_iter()
             .map(|service| Service::start(service, &around))
-            .collect::<Result<Vec<_>, _>>();
-        let services = match started {
-            Ok(services) => services,
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(BalancerError::from);
+        let started = match started {
+            Ok(services) => {
+                start_vips(config.vips, &services, &around).await.map(|vips| (services, vips))
+            }
+            Err(error) => Err(error),
+        };
+        let (services, vips) = match started {
+            Ok(started) => started,
             Err(error) => {
                 shutdown.abort_now();
                 connections.wait().await;
                 tasks.wait().await;
-                return Err(error.into());
+                return Err(error);
             }
         };
         let observer = Arc::new(Observer::new(
             services.clone(),
+            vips.clone(),
             timeline.clone(),
             shutdown.clone(),
             config_hash,
@@ -113,6 +136,7 @@ impl LoadBalancer {
         let server = match Server::new(config.admin, prometheus, observer).bind().await {
             Ok(server) => server,
             Err(error) => {
+                close(&vips).await;
                 shutdown.abort_now();
                 connections.wait().await;
                 tasks.wait().await;
@@ -120,6 +144,11 @@ impl LoadBalancer {
             }
         };
         let admin = server.address();
+        if let Some(admin) = admin
+            && let Err(error) = control::start(admin, vips.clone(), &tasks, &shutdown)
+        {
+            tracing::warn!(%error, "`evenkeel vip move` cannot reach this process");
+        }
         tasks.spawn("admin", serve(server, shutdown.clone()));
         Ok(Self {
             services,
@@ -130,12 +159,17 @@ impl LoadBalancer {
             connections,
             tasks,
             drain_timeout: config.shutdown.drain_timeout.duration(),
+            vips,
         })
     }
 
-    /// Takes it down: listeners first, then, when connections have ended or `hurry` resolves or
+    /// Takes it down: first each VIP is handed over, while its clients are still accepted. Then
+    /// listeners, then, when connections have ended or `hurry` resolves or
     /// the drain timeout passes, everything.
     pub(crate) async fn end(self, hurry: impl Future<Output = ()>) -> Ended {
+        for vip in &self.vips {
+            vip.hand_over().await;
+        }
         self.shutdown.drain.cancel();
         let ended = tokio::select! {
             biased;
@@ -147,6 +181,7 @@ impl LoadBalancer {
         if open > 0 {
             tracing::warn!(open, "connections reset: they did not end in time");
         }
+        close(&self.vips).await;
         self.shutdown.abort_now();
         let all = async {
             self.connections.wait().await;
@@ -161,6 +196,51 @@ impl LoadBalancer {
     /// The essential task that ended early, if one has.
     pub(crate) fn ended_early(&self) -> Option<&'static str> {
         self.tasks.ended_early().or_else(|| self.connections.ended_early())
+    }
+}
+
+/// The endpoints that the config names and that are this host itself.
+fn on_this_host(services: &[ServiceConfig]) -> Vec<SocketAddr> {
+    let seeds = services.iter().flat_map(|service| &service.sources).map(|source| match source {
+        Source::Static(list) => list.endpoints.as_slice(),
+        Source::EndpointSlice(_) => &[],
+    });
+    let endpoints = seeds.flatten().map(|endpoint| endpoint.address());
+    endpoints.filter(|endpoint| is_local(endpoint.ip())).collect()
+}
+
+async fn start_vips(
+    configs: Vec<VipConfig>,
+    services: &[Service],
+    around: &Surroundings,
+) -> Result<Vec<RunningVip>, BalancerError> {
+    let redirected = services.iter().flat_map(|service| service.redirected.clone()).collect();
+    let redirect = redirect::start(redirected, &around.tasks, &around.shutdown);
+    let around = vip::Around {
+        services,
+        data_plane: &around.data_plane,
+        tasks: &around.tasks,
+        shutdown: &around.shutdown,
+        timeline: &around.timeline,
+        redirect,
+    };
+    let mut vips = Vec::with_capacity(configs.len());
+    for config in configs {
+        let name = config.name.clone();
+        match RunningVip::start(config, &around) {
+            Ok(vip) => vips.push(vip),
+            Err(source) => {
+                close(&vips).await;
+                return Err(BalancerError::Vip { vip: name, source });
+            }
+        }
+    }
+    Ok(vips)
+}
+
+async fn close(vips: &[RunningVip]) {
+    for vip in vips {
+        vip.close().await;
     }
 }
 

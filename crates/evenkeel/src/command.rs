@@ -9,6 +9,7 @@ mod probe;
 mod run;
 mod status;
 mod version;
+mod vip;
 
 use std::io::{self, Write};
 
@@ -51,6 +52,7 @@ fn carry_out(args: &Args) -> anyhow::Result<Exit> {
         Command::Config(config) => config::run(config, out),
         Command::Status(status) => small()?.block_on(status::run(status, out)),
         Command::Events(events) => small()?.block_on(events::run(events, out)),
+        Command::Vip(command) => small()?.block_on(vip::run(command, out)),
         Command::Probe(probe) => small()?.block_on(probe::run(probe, out)),
         Command::Demo(demo) => control()?.block_on(demo::run(demo, out)),
         Command::Healthcheck(admin) => small()?.block_on(healthcheck::run(*admin)),

@@ -29,6 +29,7 @@ use evenkeel_core::units::{Span, between};
 use evenkeel_discovery::source::Source;
 use evenkeel_health::HealthConfig;
 use evenkeel_proxy::{ConnectConfig, DataPlaneConfig, ListenConfig, Policy, RelayConfig};
+use evenkeel_vip::config::VipConfig;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,10 @@ pub(crate) struct Config {
     #[serde(default)]
     #[garde(dive)]
     pub(crate) data_plane: DataPlaneConfig,
+    /// Addresses that move to a node that serves. Default none.
+    #[serde(default)]
+    #[garde(length(max = 16), dive)]
+    pub(crate) vips: Vec<VipConfig>,
     /// What is balanced; at least one.
     #[garde(length(min = 1), dive)]
     pub(crate) services: Vec<ServiceConfig>,

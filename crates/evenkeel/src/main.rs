@@ -7,6 +7,7 @@ mod args;
 mod balancer;
 mod command;
 mod config;
+mod control;
 mod credentials;
 mod exit;
 mod log;
@@ -17,6 +18,7 @@ mod preset;
 mod service;
 mod signals;
 mod table;
+mod vip;
 
 use std::process::ExitCode;
 

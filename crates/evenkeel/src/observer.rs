@@ -6,7 +6,7 @@ use evenkeel_admin::observe::Observe;
 use evenkeel_admin::readiness::Check;
 use evenkeel_admin::status::{
     BackendStatus, EventStatus, ListenerStatus, ProbeStatus, STATUS_SCHEMA, ServiceStatus,
-    SourceStatus, Status,
+    SourceStatus, Status, VipStatus,
 };
 use evenkeel_core::health::{Class, Health};
 use evenkeel_core::shutdown::Shutdown;
@@ -14,14 +14,17 @@ use evenkeel_core::timeline::Timeline;
 use evenkeel_core::tolerance::Tolerance;
 use evenkeel_health::Verify;
 use evenkeel_health::probe::Probe;
+use evenkeel_vip::config::Mode;
 use tokio::time::Instant;
 
 use crate::service::{MemberView, Service, View};
+use crate::vip::{RunningVip, owns};
 
 /// Looks at the services.
 #[derive(Debug)]
 pub(crate) struct Observer {
     services: Vec<Service>,
+    vips: Vec<RunningVip>,
     timeline: Timeline,
     shutdown: Shutdown,
     config_hash: String,
@@ -32,12 +35,13 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(
         services: Vec<Service>,
+        vips: Vec<RunningVip>,
         timeline: Timeline,
         shutdown: Shutdown,
         config_hash: String,
     ) -> Self {
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { services, timeline, shutdown, config_hash, node, started: Instant::now() }
+        Self { services, vips, timeline, shutdown, config_hash, node, started: Instant::now() }
     }
 }
 
@@ -53,6 +57,7 @@ impl Observe for Observer {
             config_hash: self.config_hash.clone(),
             draining,
             services: self.services.iter().map(|s| service_status(s, draining)).collect(),
+            vips: self.vips.iter().map(vip_status).collect(),
         }
     }
 
@@ -136,6 +141,38 @@ fn service_status(service: &Service, draining: bool) -> ServiceStatus {
         warnings: warnings(service, &view),
     }
 }
+
+fn vip_status(vip: &RunningVip) -> VipStatus {
+    let config = &vip.config;
+    let view = vip.view.borrow();
+    let mut warnings = Vec::new();
+    if let Some(trouble) = &view.trouble {
+        warnings.push(format!("could not {trouble}"));
+    }
+    if let Some((mac, _)) = view.rival.as_ref().filter(|(_, at)| at.elapsed() < RIVAL) {
+        warnings.push(format!("{mac} uses the address too"));
+    }
+    let elects = matches!(config.mode, Mode::L2(_));
+    VipStatus {
+        name: config.name.clone(),
+        addresses: config.addresses.iter().map(ToString::to_string).collect(),
+        mode: vip.mode().to_owned(),
+        interface: view.interface.clone(),
+        state: view.state.as_str().to_owned(),
+        owned: owns(view.state),
+        since_seconds: seconds(view.since.elapsed()),
+        why: view.why.clone(),
+        owner: view.peer.as_ref().map(|(owner, _)| owner.clone()),
+        class: view.class.map(|class| class.as_str().to_owned()),
+        class_why: view.class_why.clone(),
+        vrid: elects.then(|| config.vrid()),
+        rank: view.rank.filter(|_| elects),
+        warnings,
+    }
+}
+
+/// How long somebody else is shown as using the address, after it was heard.
+const RIVAL: Duration = Duration::from_secs(60);
 
 fn identity_verified(service: &Service) -> bool {
     let verify = match &service.config.health.probe {

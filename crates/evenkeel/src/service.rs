@@ -30,6 +30,7 @@ use evenkeel_discovery::members::Members;
 use evenkeel_discovery::sighting::Sighting;
 use evenkeel_discovery::source::Source;
 use evenkeel_proxy::{Balancer, BindError, DataPlane, Listener};
+use evenkeel_vip::config::VipConfig;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,7 @@ use self::reconciler::{Parts, Reconciler};
 use crate::config::ServiceConfig;
 use crate::credentials::{self, CredentialsError, Follower, Identity, PodEnvironment};
 use crate::metrics::ListeningGauge;
+use crate::vip::redirect;
 
 /// Reports that may wait.
 const QUEUE: usize = 64;
@@ -89,6 +91,8 @@ pub(crate) struct Service {
     pub(crate) pool: Pool,
     pub(crate) balancer: Arc<Balancer>,
     pub(crate) listeners: Vec<SocketAddr>,
+    /// Those that are bound to another port, with where they are bound.
+    pub(crate) redirected: Vec<(SocketAddr, SocketAddr)>,
     pub(crate) identity: Identity,
     pub(crate) sources: Vec<SourceHandle>,
 }
@@ -116,6 +120,9 @@ pub(crate) struct Surroundings {
     pub(crate) pod: PodEnvironment,
     /// The listeners of all services: addresses that discovery must not bring in.
     pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) vips: Vec<VipConfig>,
+    /// Endpoints that the config names and that are this host itself.
+    pub(crate) on_this_host: Vec<SocketAddr>,
 }
 
 impl Service {
@@ -130,7 +137,10 @@ impl Service {
             .listen
             .addresses
             .iter()
-            .map(|address| Listener::bind((*address).into(), &config.relay, around.data_threads))
+            .map(|address| {
+                let (vips, local) = (&around.vips, &around.on_this_host);
+                redirect::bind(*address, vips, local, &config.relay, around.data_threads)
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| StartError::Bind { service: config.name.clone(), source })?;
         let identity = identity(&config, around)
@@ -147,7 +157,12 @@ impl Service {
             config.failover.rebalance.idle.into(),
         );
         let mut own = around.listeners.clone();
-        own.extend(bound.iter().map(Listener::address));
+        own.extend(bound.iter().flat_map(|listener| [listener.address(), listener.bound()]));
+        let redirected = bound
+            .iter()
+            .map(|listener| (listener.address(), listener.bound()))
+            .filter(|(address, bound)| address != bound)
+            .collect();
         let members = Members::new(Vec::new());
         let askable = CancellationToken::new();
         let sources = watch_sources(&config, &identity, &members, &askable, around);
@@ -178,7 +193,7 @@ impl Service {
         }
         tasks.spawn("sweeper", around.data_plane.clone().sweep(balancer.clone()));
         tasks.spawn_essential("reconciler", shutdown, reconciler.run());
-        Ok(Self { config, view, pool, balancer, listeners, identity, sources })
+        Ok(Self { config, view, pool, balancer, listeners, redirected, identity, sources })
     }
 }
 

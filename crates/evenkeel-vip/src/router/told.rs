@@ -108,6 +108,8 @@ pub enum Why {
     Class(Class),
     /// Another router has taken over.
     HandedOver(IpAddr),
+    /// It gave way to a rival.
+    GaveWay,
     /// The kernel refused to add the address.
     Refused,
     /// The process ends.
@@ -140,6 +142,7 @@ impl fmt::Display for Why {
             Self::Wedged => f.write_str("the data plane does not turn"),
             Self::Class(class) => write!(f, "this node is {class}"),
             Self::HandedOver(source) => write!(f, "{source} has taken over"),
+            Self::GaveWay => f.write_str("it gave way to another owner"),
             Self::Refused => f.write_str("the kernel refused to add the address"),
             Self::Ended => f.write_str("the process ends"),
         }

@@ -76,6 +76,8 @@ pub(super) fn describe_metrics(hash: &str) {
     evenkeel_health::describe();
     evenkeel_discovery::metrics::describe();
     crate::metrics::describe();
+    crate::vip::describe();
+    evenkeel_vip::describe();
     metrics::gauge!("evenkeel_config_info", "hash" => hash.to_owned()).set(1.0);
 }
 

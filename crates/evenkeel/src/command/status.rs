@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
-use evenkeel_admin::status::{BackendStatus, ServiceStatus, Status};
+use evenkeel_admin::status::{BackendStatus, ServiceStatus, Status, VipStatus};
 use evenkeel_core::health::Health;
 
 use crate::admin_client;
@@ -54,7 +54,19 @@ pub(crate) fn show(status: &Status, out: &mut impl Write) -> anyhow::Result<()> 
             writeln!(out, "  {style}! {warning}{style:#}")?;
         }
     }
+    for vip in &status.vips {
+        let (glyph, style) = vip_mark(vip);
+        let why = &vip.why;
+        writeln!(out, "{style}{glyph} vip {}: {}, {why}{style:#}", vip.name, vip_words(vip))?;
+        for warning in &vip.warnings {
+            let style = AnsiColor::Yellow.on_default();
+            writeln!(out, "  {style}! {warning}{style:#}")?;
+        }
+    }
     writeln!(out)?;
+    if !status.vips.is_empty() {
+        writeln!(out, "{}", vips(status))?;
+    }
     writeln!(out, "{}", services(status))?;
     for service in &status.services {
         writeln!(out, "{}", service.name)?;
@@ -73,6 +85,44 @@ pub(crate) fn show(status: &Status, out: &mut impl Write) -> anyhow::Result<()> 
         writeln!(out)?;
     }
     Ok(())
+}
+
+fn vip_words(vip: &VipStatus) -> String {
+    match (&vip.owner, vip.owned) {
+        (_, true) => format!("on this node for {}", age(vip.since_seconds)),
+        (Some(owner), false) => format!("on {owner}; this node is {}", vip.state),
+        (None, false) => format!("not on this node, which is {}", vip.state),
+    }
+}
+
+fn vip_mark(vip: &VipStatus) -> (&'static str, Style) {
+    if vip.owned {
+        health_mark(Health::Ready)
+    } else if vip.owner.is_some() {
+        health_mark(Health::Unknown)
+    } else {
+        health_mark(Health::Unready)
+    }
+}
+
+fn vips(status: &Status) -> Table {
+    let mut table =
+        Table::new(&["VIP", "ADDRESSES", "STATE", "SINCE", "OWNER", "CLASS", "INTERFACE", "VRID"]);
+    for vip in &status.vips {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let owner = if vip.owned { Some("this node".to_owned()) } else { vip.owner.clone() };
+        table.row(vec![
+            vip.name.clone(),
+            vip.addresses.join(","),
+            vip.state.clone(),
+            age(vip.since_seconds),
+            or_none(owner),
+            or_none(vip.class.clone()),
+            or_none(vip.interface.clone()),
+            or_none(vip.vrid.map(|vrid| vrid.to_string())),
+        ]);
+    }
+    table
 }
 
 fn services(status: &Status) -> Table {

@@ -1,5 +1,7 @@
 //! What spans tables: each may be fine by itself, and the whole is not.
 
+mod vips;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub(super) fn check(config: &Config, root: &Node, mistakes: &mut Vec<Mistake>) {
     };
     names(config, &mut note);
     listeners(config, &mut note);
+    vips::check(config, &mut note);
     for (index, service) in config.services.iter().enumerate() {
         let at = |rest: &[Step]| {
             let mut steps = vec![key("services"), Step::Index(index)];

@@ -1,0 +1,205 @@
+//! The interface of a VIP and its addresses, as the kernel has them.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use crate::addresses::{Addresses, Link};
+use crate::config::{Mode, VipConfig};
+use crate::monitor::{Change, Monitor};
+use crate::router::Obstacle;
+
+/// Where a VIP is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) link: Link,
+    /// Where adverts come from: one address for each family of the VIP, IPv4 first.
+    pub(super) sources: Vec<IpAddr>,
+    /// Those of the configured peers that are this host itself.
+    pub(super) own: Vec<IpAddr>,
+}
+
+/// What a look at the interface found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// What the last one found.
+    Same,
+    Unusable(Obstacle),
+    Usable(Place),
+}
+
+/// What has changed since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// The interface must be looked at.
+    pub(super) look: bool,
+    /// An address of the VIP is not there any more.
+    pub(super) address_gone: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Links {
+    addresses: Addresses,
+    monitor: Monitor,
+    last: Option<Result<Place, Obstacle>>,
+    /// The index of the link that has, or had, the addresses.
+    holder: Option<u32>,
+    /// Clients are accepted for addresses that a routing daemon must not see any more.
+    is_routed: bool,
+}
+
+impl Links {
+    pub(super) fn open(config: &VipConfig) -> io::Result<Self> {
+        Ok(Self {
+            addresses: Addresses::open()?,
+            monitor: Monitor::open()?,
+            last: None,
+            holder: None,
+            is_routed: matches!(config.mode, Mode::Route(_)),
+        })
+    }
+
+    /// Removes what an evenkeel has left that was killed.
+    pub(super) fn clean(&mut self, vip: &[IpAddr]) -> io::Result<()> {
+        for left in self.addresses.list()? {
+            if left.ours && vip.contains(&left.address) {
+                self.addresses.remove(left.address, left.link)?;
+            }
+        }
+        if self.is_routed {
+            for address in vip {
+                self.addresses.unkeep(*address)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn monitor(&self) -> BorrowedFd<'_> {
+        self.monitor.as_fd()
+    }
+
+    /// Reads what the kernel has told.
+    pub(super) fn changes(&mut self, vip: &[IpAddr]) -> io::Result<Changes> {
+        let mut changes = Changes::default();
+        let holder = self.holder;
+        let is_known = self.last.as_ref().is_some_and(Result::is_ok);
+        self.monitor.read(|change| match change {
+            Change::Link { index, .. } | Change::LinkGone { index } => {
+                changes.look |= !is_known || holder == Some(index);
+            }
+            Change::AddressGone { address, link } if vip.contains(&address) => {
+                changes.address_gone |= holder == Some(link);
+                changes.look |= !is_known;
+            }
+            // Ours is renewed all the time; another one is seen to by the look once a second.
+            Change::AddressNew { address, .. } if vip.contains(&address) => {
+                changes.look |= !is_known;
+            }
+            Change::AddressGone { link, .. } | Change::AddressNew { link, .. } => {
+                changes.look |= !is_known || holder == Some(link);
+            }
+            Change::Lost => {
+                changes.look = true;
+                changes.address_gone = true;
+            }
+        })?;
+        Ok(changes)
+    }
+
+    /// Looks at everything anew.
+    pub(super) fn look(&mut self, config: &VipConfig) -> io::Result<Looked> {
+        let found = self.find(config)?;
+        if self.last.as_ref() == Some(&found) {
+            return Ok(Looked::Same);
+        }
+        if let Ok(place) = &found {
+            self.holder = Some(place.link.index);
+        }
+        self.last = Some(found.clone());
+        Ok(match found {
+            Ok(place) => Looked::Usable(place),
+            Err(obstacle) => Looked::Unusable(obstacle),
+        })
+    }
+
+    /// The next look finds something new.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    fn find(&mut self, config: &VipConfig) -> io::Result<Result<Place, Obstacle>> {
+        let link = match (&config.interface, config.addresses.first()) {
+            (Some(name), _) => self.addresses.link(name)?,
+            (None, _) if self.is_routed => self.addresses.link("lo")?,
+            (None, Some(address)) => self.addresses.interface_for(*address)?,
+            (None, None) => None,
+        };
+        let Some(link) = link else { return Ok(Err(Obstacle::NoInterface)) };
+        if !(link.up && link.carrier) {
+            return Ok(Err(Obstacle::NoCarrier));
+        }
+        let all = self.addresses.list()?;
+        let not_ours = all.iter().filter(|there| !there.ours);
+        let mut own: Vec<IpAddr> = not_ours.map(|there| there.address).collect();
+        if own.iter().any(|own| config.addresses.contains(own)) {
+            return Ok(Err(Obstacle::Permanent));
+        }
+        // Others come and go, as pods do, and change nothing here.
+        let peers = match &config.mode {
+            Mode::L2(l2) => l2.peers.as_slice(),
+            Mode::Route(_) => &[],
+        };
+        own.retain(|own| peers.contains(own));
+        if self.is_routed {
+            return Ok(Ok(Place { link, sources: Vec::new(), own }));
+        }
+        let primary = self.addresses.primary(link.index)?;
+        let mut sources = Vec::with_capacity(2);
+        if config.addresses.iter().any(IpAddr::is_ipv4) {
+            let Some((address, _)) = primary.ipv4 else { return Ok(Err(Obstacle::NoSource)) };
+            sources.push(address.into());
+        }
+        if config.addresses.iter().any(IpAddr::is_ipv6) {
+            let Some(address) = primary.ipv6 else { return Ok(Err(Obstacle::NoSource)) };
+            sources.push(address.into());
+        }
+        Ok(Ok(Place { link, sources, own }))
+    }
+
+    pub(super) fn hold(&mut self, vip: &[IpAddr], lifetime: Duration) -> io::Result<()> {
+        let link = self.holder.ok_or(io::ErrorKind::NotFound)?;
+        for address in vip {
+            self.addresses.hold(*address, link, lifetime)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the addresses away, and accepts clients for them nevertheless.
+    pub(super) fn withdraw(&mut self, vip: &[IpAddr]) -> io::Result<()> {
+        for address in vip {
+            self.addresses.keep_locally(*address)?;
+        }
+        self.remove(vip)
+    }
+
+    pub(super) fn release(&mut self, vip: &[IpAddr]) -> io::Result<()> {
+        let removed = self.remove(vip);
+        if self.is_routed {
+            for address in vip {
+                self.addresses.unkeep(*address)?;
+            }
+        }
+        removed
+    }
+
+    fn remove(&mut self, vip: &[IpAddr]) -> io::Result<()> {
+        let Some(link) = self.holder else { return Ok(()) };
+        let mut all = Ok(());
+        for address in vip {
+            // One that is refused keeps none of the others.
+            all = all.and(self.addresses.remove(*address, link).map(drop));
+        }
+        all
+    }
+}

@@ -1,0 +1,251 @@
+//! What a VIP says on its network, and what it hears there.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use super::links::Place;
+use crate::advert_socket::AdvertSocket;
+use crate::announcement::{self, Kind, Rank};
+use crate::config::{L2Config, Mode, VipConfig};
+use crate::frame_socket::FrameSocket;
+use crate::metrics::{Counters, FOREIGN, OTHER_VRID};
+use crate::packet::{AddressList, Advert, Checksum};
+use crate::router::{Claim, Event};
+
+/// Packets of a kind that are read in one turn, so that a flood does not put off our adverts.
+const MOST_PACKETS: usize = 64;
+
+/// What was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Event(Event),
+    /// An advert of our VRID for other addresses.
+    Foreign(IpAddr),
+}
+
+/// The sockets of a VIP, as long as its interface can be used. None in the mode `route`.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    vrid: u8,
+    interval: Duration,
+    checksum: Checksum,
+    vip: Vec<IpAddr>,
+    families: Vec<Family>,
+    frames: FrameSocket,
+}
+
+/// The adverts of one family.
+#[derive(Debug)]
+struct Family {
+    socket: AdvertSocket,
+    /// Where they come from.
+    source: IpAddr,
+    /// Where they go beside the group.
+    peers: Vec<IpAddr>,
+    addresses: AddressList,
+}
+
+impl Wire {
+    /// Opens what the VIP needs at that place, and closes what it had.
+    pub(super) fn open(&mut self, place: &Place, config: &VipConfig) -> io::Result<()> {
+        self.open = None;
+        let Mode::L2(l2) = &config.mode else { return Ok(()) };
+        let vrid = config.vrid();
+        let family = |source: &IpAddr| Family::open(*source, place, config, l2);
+        let families = place.sources.iter().map(family).collect::<io::Result<Vec<_>>>()?;
+        let frames = FrameSocket::open(&place.link.name, place.link.index, &config.addresses)
+            .map_err(io::Error::other)?;
+        self.open = Some(Open {
+            vrid,
+            interval: l2.interval.duration(),
+            checksum: l2.checksum,
+            vip: config.addresses.clone(),
+            families,
+            frames,
+        });
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// What to wait for.
+    pub(super) fn fds<'a>(&'a self, mut each: impl FnMut(BorrowedFd<'a>)) {
+        let Some(open) = &self.open else { return };
+        for family in &open.families {
+            each(family.socket.as_fd());
+        }
+        open.frames.readable().for_each(each);
+    }
+
+    /// Sends an advert in every family, to the group and to every peer.
+    pub(super) fn advertise(&self, priority: u8) -> io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let mut all = Ok(());
+        for family in &open.families {
+            let advert = Advert {
+                vrid: open.vrid,
+                priority,
+                interval: open.interval,
+                addresses: family.addresses,
+            };
+            let group = family.socket.group();
+            for destination in std::iter::once(group).chain(family.peers.iter().copied()) {
+                let bytes = advert.write(family.source, destination, open.checksum);
+                // One that fails keeps none of the others.
+                all = all.and(family.socket.send(&bytes, destination));
+            }
+        }
+        all
+    }
+
+    /// Tells the network where the addresses are.
+    pub(super) fn announce(&self, priority: u8) -> io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let mut all = Ok(());
+        for address in &open.vip {
+            let Some(rank) = open.rank(*address, priority) else { continue };
+            for frame in announcement::announcements(open.frames.mac(), *address, rank) {
+                all = all.and(open.frames.send(&frame));
+            }
+        }
+        all
+    }
+
+    /// Asks the network whether somebody uses the addresses.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let mut all = Ok(());
+        for address in &open.vip {
+            all = all.and(open.frames.send(&announcement::probe(open.frames.mac(), *address)));
+        }
+        all
+    }
+
+    /// Takes in what has come.
+    pub(super) fn listen(&mut self, counters: &Counters, heard: &mut Vec<Heard>) -> io::Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let mut all = Ok(());
+        for family in &mut open.families {
+            for _ in 0..MOST_PACKETS {
+                match family.hear(open.vrid, counters) {
+                    Ok(Some(one)) => heard.extend(one),
+                    Ok(None) => break,
+                    Err(error) => {
+                        all = Err(error);
+                        break;
+                    }
+                }
+            }
+        }
+        for _ in 0..MOST_PACKETS {
+            match open.frames.receive() {
+                Ok(Some(claim)) => {
+                    if claim.mac == open.frames.mac() || !open.vip.contains(&claim.address) {
+                        continue;
+                    }
+                    let rank = claim.rank.filter(|rank| rank.vrid == open.vrid);
+                    heard.push(Heard::Event(Event::Claim(Claim {
+                        mac: claim.mac,
+                        announced: claim.kind == Kind::Announced,
+                        rank: rank.map(|rank| (rank.priority, rank.source)),
+                    })));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    all = Err(error);
+                    break;
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Open {
+    fn rank(&self, address: IpAddr, priority: u8) -> Option<Rank> {
+        let family = self.families.iter().find(|f| f.source.is_ipv4() == address.is_ipv4())?;
+        Some(Rank { vrid: self.vrid, priority, source: family.source })
+    }
+}
+
+impl Family {
+    fn open(source: IpAddr, place: &Place, config: &VipConfig, l2: &L2Config) -> io::Result<Self> {
+        let same = |address: &&IpAddr| address.is_ipv4() == source.is_ipv4();
+        let addresses = advertised(&config.addresses, source.is_ipv4(), config.vrid());
+        let addresses = AddressList::new(&addresses).map_err(io::Error::other)?;
+        let own = |address: &&IpAddr| !place.own.contains(address);
+        let peers = l2.peers.iter().filter(same).filter(own).copied().collect();
+        let socket = AdvertSocket::open(&place.link.name, place.link.index, source)
+            .map_err(io::Error::other)?;
+        Ok(Self { socket, source, peers, addresses })
+    }
+
+    /// The next packet: `None` if there is none, and nothing in it if it says nothing to us.
+    fn hear(&mut self, vrid: u8, counters: &Counters) -> io::Result<Option<Option<Heard>>> {
+        let Some(received) = self.socket.receive()? else { return Ok(None) };
+        let source = received.source;
+        let (advert, _form) = match received.advert() {
+            Ok(read) => read,
+            Err(rejected) => {
+                counters.rejected(rejected.as_str());
+                return Ok(Some(None));
+            }
+        };
+        if advert.vrid != vrid || source == self.source {
+            counters.rejected(OTHER_VRID);
+            return Ok(Some(None));
+        }
+        if !advert.addresses.are(&self.addresses) {
+            counters.rejected(FOREIGN);
+            return Ok(Some(Some(Heard::Foreign(source))));
+        }
+        counters.received.increment(1);
+        Ok(Some(Some(Heard::Event(Event::Heard {
+            source,
+            priority: advert.priority,
+            interval: advert.interval,
+        }))))
+    }
+}
+
+/// The addresses of one family as adverts have them. Those of IPv6 must begin with a link-local
+/// address (RFC 9568, 5.2.9): where the config has none, the one that the virtual router MAC address
+/// of the group makes (7.3), which nobody holds.
+fn advertised(vip: &[IpAddr], ipv4: bool, vrid: u8) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> =
+        vip.iter().filter(|address| address.is_ipv4() == ipv4).copied().collect();
+    if !ipv4 {
+        let is_link_local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        match addresses.iter().position(is_link_local) {
+            Some(place) => addresses.swap(0, place),
+            None => {
+                let made = [0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 + u16::from(vrid)];
+                addresses.insert(0, std::net::Ipv6Addr::from(made).into());
+            }
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adverts_of_ipv6_begin_with_a_link_local_address() {
+        let vip = ["10.0.0.100", "fd00::100", "fe80::100"].map(|a| a.parse().unwrap());
+        assert_eq!(advertised(&vip, true, 100), vip[..1]);
+        assert_eq!(advertised(&vip, false, 100), [vip[2], vip[1]]);
+        let made: IpAddr = "fe80::200:5eff:fe00:264".parse().unwrap();
+        assert_eq!(advertised(&vip[..2], false, 100), [made, vip[1]]);
+    }
+}
