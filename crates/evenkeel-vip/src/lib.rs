@@ -3,3 +3,4 @@
 pub mod addresses;
 pub mod monitor;
 mod netlink;
+pub mod redirect;
