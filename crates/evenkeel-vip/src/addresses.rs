@@ -113,8 +113,13 @@ impl Addresses {
     /// (RFC 6724, rule 3). IPv4 has only scopes: on a network interface the address has scope
     /// `host`, with which no route takes it, while ARP answers for it (unless `arp_ignore` is 3).
     /// With scope `link` those routes to a link take it that name no source, with `global` all may
-    /// (measured; the kernel puts the greater scope first). On the loopback link it has scope
+    /// (measured). The greater scope has a price: the kernel lists it first, so that who asks for
+    /// *the* address of a link (`SIOCGIFADDR`, `redirect` of nftables) gets it. On the loopback link it has scope
     /// `global`: routing daemons announce no other.
+    ///
+    /// An address of IPv4 works when this returns. One of IPv6 works when the kernel tells that it is
+    /// new ([`Change::AddressNew`](crate::monitor::Change)): another thread of the kernel makes its
+    /// route, 0.03 to 1.5 ms later (measured).
     ///
     /// IPv6 asks nobody whether he has it (`IFA_F_NODAD`: that takes a second, in which the address
     /// does not work), and makes no route of its own to the subnet of one address

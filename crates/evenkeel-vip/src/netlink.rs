@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect,
-    recvfrom, send, socket_with,
+    getsockname, recvfrom, send, socket_with,
 };
 
 /// Room for one datagram: the kernel fills 32 KiB of it in a dump, one message needs less.
@@ -57,6 +57,11 @@ impl Netlink {
             request: Builder { bytes: Vec::with_capacity(4096) },
             received: vec![0; DATAGRAM],
         })
+    }
+
+    /// The number the kernel knows this socket by.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        Ok(SocketAddrNetlink::try_from(getsockname(&self.socket)?)?.pid())
     }
 
     /// Sends one request and waits for its end; what the kernel answers before goes to `each`.
@@ -281,6 +286,11 @@ impl Builder {
         });
     }
 
+    /// An attribute that is attributes.
+    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        self.attribute_of(kind | NESTED, fill);
+    }
+
     fn attribute_of(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 2]);
@@ -337,9 +347,10 @@ const ATTRIBUTE: usize = 4;
 /// Messages and attributes begin at multiples of it.
 const ALIGNMENT: usize = 4;
 
-const ACK: u16 = libc_flags(libc::NLM_F_ACK);
+pub(crate) const ACK: u16 = libc_flags(libc::NLM_F_ACK);
 const ERROR: u16 = libc_flags(libc::NLMSG_ERROR);
 const DONE: u16 = libc_flags(libc::NLMSG_DONE);
+const NESTED: u16 = libc_flags(libc::NLA_F_NESTED);
 
 /// The greatest error number is 4095 (`MAX_ERRNO`).
 const LEAST_ERROR: i32 = -4095;
@@ -357,7 +368,7 @@ mod tests {
         for kind in [7, 8] {
             builder.message(kind, ACK, b"head", |builder| {
                 builder.attribute(1, b"odd");
-                builder.attribute_of(2, |builder| builder.text(3, "text"));
+                builder.nest(2, |builder| builder.text(3, "text"));
             });
         }
         builder.number(0x0102_0304);
