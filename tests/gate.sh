@@ -40,6 +40,8 @@ format() {
 
 tools() {
     debian ip iproute2
+    debian nft nftables
+    debian keepalived keepalived
     debian setpriv util-linux
     debian cc "gcc libc6-dev"
     mkdir -p "$cache"

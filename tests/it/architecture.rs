@@ -22,6 +22,7 @@ const IMPORTS: [(&str, &[&str], &[&str]); 12] = [
     ("evenkeel-traps", &["evenkeel-testbed"], &[]),
     ("evenkeel-bench-dataplane", &[], &[]),
     ("evenkeel-bench-failover", &["evenkeel-testbed"], &[]),
+    ("evenkeel-bench-vip", &["evenkeel-testbed"], &[]),
     (
         "evenkeel",
         &[

@@ -49,6 +49,22 @@ pub enum EnterError {
     },
 }
 
+/// Why a setting of the kernel of a host was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The host could not be entered.
+    #[error("could not enter the host")]
+    Enter(#[from] EnterError),
+    /// The kernel refused.
+    #[error("could not write {path}")]
+    Write {
+        /// The setting.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
 /// A handle of one host of a [`Network`](crate::Network), which owns it.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -129,6 +145,23 @@ impl Host {
     /// If `ip` refuses, for example because the network is gone.
     pub fn heal(&self) -> Result<(), IpError> {
         self.plug("up")
+    }
+
+    /// Lets its kernel pass on what is not for it, as a node of Kubernetes does, or not, as at
+    /// first.
+    ///
+    /// # Errors
+    /// If the namespace is gone or the kernel refuses.
+    pub fn forward(&self, forwards: bool) -> Result<(), KernelError> {
+        let value = if forwards { "1" } else { "0" };
+        self.within(|| {
+            ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"]
+                .into_iter()
+                .try_for_each(|path| {
+                    std::fs::write(path, value)
+                        .map_err(|source| KernelError::Write { path, source })
+                })
+        })?
     }
 
     fn plug(&self, state: &str) -> Result<(), IpError> {

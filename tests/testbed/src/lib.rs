@@ -4,8 +4,8 @@
 //! it. [`ControlPlane`] runs etcd and kube-apiserver on three of them; [`Load`] is what clients
 //! do meanwhile, and [`Felt`] what became of it. A test cuts, freezes and kills in between.
 //!
-//! It needs root, the program `ip`, and Go or a directory with the Kubernetes binaries. What is
-//! missing is a [`Missing`]; [`or_skip`] turns it into a skipped test, or into a failed one where
+//! It needs root, the program `ip`, and Go or a directory with the Kubernetes binaries; a
+//! [`Filter`] needs `nft`. What is missing is a [`Missing`]; [`or_skip`] turns it into a skipped test, or into a failed one where
 //! `CI=true`.
 //!
 //! Invariants:
@@ -18,6 +18,7 @@
 mod assets;
 mod certificates;
 mod control_plane;
+mod filter;
 mod host;
 mod https;
 mod ip;
@@ -33,10 +34,11 @@ pub use control_plane::{
     ControlPlane, ControlPlaneError, EtcdError, KubectlError, Member, MembershipError, Options,
     StartError,
 };
-pub use host::{EnterError, FetchError, Host};
+pub use filter::{Filter, FilterError};
+pub use host::{EnterError, FetchError, Host, KernelError};
 pub use https::{HttpsError, Identity, IdentityError};
 pub use ip::IpError;
 pub use load::{Attempt, Failure, Felt, Kept, Load, LoadError, LoadOptions, Signs, Ticks, Watched};
 pub use network::{Network, NetworkError};
 pub use process::{Process, ProcessError};
-pub use requirements::{Missing, or_skip, require, require_network};
+pub use requirements::{Missing, or_skip, require, require_filters, require_network};

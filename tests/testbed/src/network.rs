@@ -161,7 +161,7 @@ impl Network {
         ]
     }
 
-    fn bridge(&self) -> String {
+    pub(crate) fn bridge(&self) -> String {
         format!("{}br", self.prefix)
     }
 

@@ -58,6 +58,16 @@ pub fn require_network() -> Result<(), Missing> {
     if tried.is_ok_and(|tried| tried.status.success()) { Ok(()) } else { Err(Missing::Namespaces) }
 }
 
+/// Checks that hosts can be made on this machine, and that the switch between them can be told what
+/// not to let pass.
+///
+/// # Errors
+/// What is missing.
+pub fn require_filters() -> Result<(), Missing> {
+    require_network()?;
+    require_program("nft", "nftables")
+}
+
 /// Checks that a control plane can run on this machine, and finds or builds its programs.
 ///
 /// The first build takes minutes: `cargo run -p evenkeel-testbed --bin build-controlplane` does it

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use evenkeel_testbed::{Host, Network, or_skip, require_network};
+use evenkeel_testbed::{Host, Network, or_skip, require_filters, require_network};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -39,6 +39,47 @@ fn a_cut_host_is_silent_until_it_is_healed() {
 
     server.heal().unwrap();
     assert!(reaches(&client, server.ipv4().into()));
+}
+
+#[test]
+fn a_filter_is_in_force_until_it_is_lifted_or_dropped() {
+    let Some(()) = or_skip(require_filters()) else { return };
+    let network = Network::new().unwrap();
+    let server = network.host("server").unwrap();
+    let client = network.host("client").unwrap();
+    let other = network.host("other").unwrap();
+    let _listening = serve(&server);
+
+    let silence = network.silence(&server).unwrap();
+    assert!(!reaches(&client, server.ipv4().into()));
+    silence.lift().unwrap();
+    assert!(reaches(&client, server.ipv4().into()));
+
+    let apart = network.part(&[&client], &[&server]).unwrap();
+    assert!(!reaches(&client, server.ipv6().into()));
+    assert!(reaches(&other, server.ipv6().into()));
+    drop(apart);
+    assert!(reaches(&client, server.ipv6().into()));
+
+    // What the server answers is what does not arrive.
+    let deaf = network.deafen(&server, &client).unwrap();
+    assert!(!reaches(&client, server.ipv4().into()));
+    drop(deaf);
+    let _only_vrrp = network.forbid_vrrp().unwrap();
+    assert!(reaches(&client, server.ipv4().into()));
+}
+
+#[test]
+fn a_host_forwards_if_it_is_told_to() {
+    let Some(()) = or_skip(require_network()) else { return };
+    let network = Network::new().unwrap();
+    let host = network.host("host").unwrap();
+    let forwards =
+        || host.within(|| fs::read_to_string("/proc/sys/net/ipv4/ip_forward")).unwrap().unwrap();
+    host.forward(true).unwrap();
+    assert_eq!(forwards(), "1\n");
+    host.forward(false).unwrap();
+    assert_eq!(forwards(), "0\n");
 }
 
 #[test]
