@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with those of ours that it may import, and that only its tests may.
-const IMPORTS: [(&str, &[&str], &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str], &[&str]); 13] = [
     ("evenkeel-core", &[], &[]),
     ("evenkeel-proxy", &["evenkeel-core"], &["evenkeel-lab"]),
     ("evenkeel-health", &["evenkeel-core"], &["evenkeel-lab"]),
