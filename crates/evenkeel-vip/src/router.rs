@@ -640,7 +640,15 @@ impl Router {
         own.is_some_and(|own| source > *own)
     }
 
-    fn see(&mut self, peer: Peer, now: Moment, actions: &mut Vec<Action>) {
+    fn see(&mut self, mut peer: Peer, now: Moment, actions: &mut Vec<Action>) {
+        // Its adverts come in both families: people know it by the one of IPv4.
+        if let Some((known, at)) = self.peer
+            && known.source.is_ipv4()
+            && peer.source.is_ipv6()
+            && now.saturating_sub(at) < self.peer_interval * SILENT_INTERVALS
+        {
+            peer.source = known.source;
+        }
         if self.peer.is_none_or(|(known, _)| known != peer) {
             actions.push(Action::Tell(Told::Peer(Some(peer))));
         }

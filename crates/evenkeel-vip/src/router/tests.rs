@@ -357,6 +357,19 @@ fn the_kernel_of_a_dead_owner_may_answer_until_its_lifetime_is_over() {
 }
 
 #[test]
+fn an_owner_of_both_families_is_one_to_people() {
+    let mut rig = Rig::backup();
+    rig.done.clear();
+    for _ in 0..10 {
+        let source = "fe80::21".parse().unwrap();
+        rig.give(Event::Heard { source, priority: 210, interval: INTERVAL });
+        rig.hear(21, 210);
+        rig.run(ms(100));
+    }
+    assert!(!rig.done.iter().any(|(_, action)| matches!(action, Action::Tell(_))));
+}
+
+#[test]
 fn an_address_that_somebody_removed_is_added_again() {
     let mut rig = Rig::owner();
     rig.give(Event::AddressGone);
