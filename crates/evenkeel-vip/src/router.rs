@@ -118,6 +118,12 @@ pub enum Action {
 /// intervals: the shortest time after which another router takes over (RFC 9568, 6.1).
 const SILENT_INTERVALS: u32 = 3;
 
+/// A backup that is woken later than it asked for by more than this part of an interval may not be
+/// the only one: everybody's machine may have stood still.
+const LATE: u32 = 10;
+/// What it then waits on, as a part of an interval: an owner that wakes too speaks at once.
+const HEARD_AGAIN: u32 = 4;
+
 /// When announcements follow the first: lost or early ones are what clients wait tens of seconds
 /// for. Then one a [`ANNOUNCED_AGAIN`].
 const ANNOUNCEMENTS: [Duration; 6] = [
@@ -318,13 +324,14 @@ impl Router {
     /// Must be called first in each turn: finds out whether it has slept too long.
     pub fn wake(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let asleep = now.saturating_sub(self.woken);
+        let interval = self.settings.interval;
         self.woken = now;
         if !self.settings.elects {
             return;
         }
         match &mut self.state {
             State::Owner { .. } | State::Yielding { .. }
-                if asleep > self.settings.interval * SILENT_INTERVALS =>
+                if asleep > interval * SILENT_INTERVALS =>
             {
                 // Somebody else has it by now. Nothing is sent first.
                 actions.push(Action::Release);
@@ -337,9 +344,9 @@ impl Router {
                     self.back_up(now, Why::Stalled(asleep), actions);
                 }
             }
-            State::Backup { due, .. } if asleep > self.settings.interval => {
+            State::Backup { due, .. } if now.saturating_sub(*due) > interval / LATE => {
                 // The others may have slept as long: they get the time to be heard.
-                *due = (*due).max(now + self.settings.interval);
+                *due = now + interval / HEARD_AGAIN;
             }
             State::Down
             | State::Backup { .. }

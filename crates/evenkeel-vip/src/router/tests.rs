@@ -389,3 +389,21 @@ fn a_fault_keeps_a_backup_from_claiming() {
     rig.run(ms(1000));
     assert_eq!(rig.router.state(), StateName::Owner);
 }
+
+#[test]
+fn a_long_sleep_that_was_asked_for_puts_nothing_off_and_a_late_turn_does() {
+    let mut rig = Rig::backup();
+    let due = rig.router.due().unwrap();
+    // As a timer wakes it: a little late, and nothing has come in meanwhile.
+    rig.now = due + Duration::from_micros(100);
+    rig.turn(None);
+    assert_eq!(rig.router.state(), StateName::Owner);
+
+    let mut rig = Rig::backup();
+    rig.now = rig.router.due().unwrap() + ms(11);
+    rig.turn(None);
+    assert_eq!(rig.router.state(), StateName::Backup);
+    rig.hear(21, 210);
+    rig.run(ms(300));
+    assert_eq!(rig.router.state(), StateName::Backup);
+}
