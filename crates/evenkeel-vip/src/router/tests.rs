@@ -407,3 +407,22 @@ fn a_long_sleep_that_was_asked_for_puts_nothing_off_and_a_late_turn_does() {
     rig.run(ms(300));
     assert_eq!(rig.router.state(), StateName::Backup);
 }
+
+#[test]
+fn a_stall_counts_from_the_last_advert_and_not_from_the_last_turn() {
+    let mut rig = Rig::owner();
+    rig.run(ms(200));
+    let advertised = rig.when(&Action::Advertise(224));
+    rig.done.clear();
+    rig.now = advertised + ms(190);
+    rig.turn(None);
+    let advertised = rig.when(&Action::Advertise(224));
+    rig.done.clear();
+    rig.now = advertised + ms(60);
+    rig.give(Event::Class(Class::Healthy));
+    // 250 ms after that turn, and 310 ms after the advert.
+    rig.now = advertised + ms(310);
+    rig.hear(21, 210);
+    assert_eq!(rig.done[0].1, Action::Release);
+    assert!(rig.sent().is_empty());
+}
