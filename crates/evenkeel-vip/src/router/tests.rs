@@ -283,9 +283,10 @@ fn who_was_stopped_lets_go_and_says_nothing_first() {
 fn a_data_plane_that_does_not_turn_is_not_renewed_and_then_given_up() {
     let mut rig = Rig::owner();
     rig.give(Event::Beats(false));
-    rig.run(ms(900));
+    rig.run(ms(600));
+    assert!(!rig.has_done(&Action::Hold) && rig.router.state() == StateName::Owner);
+    rig.run(ms(101));
     assert!(!rig.has_done(&Action::Hold));
-    rig.run(ms(200));
     assert_eq!(rig.router.state(), StateName::Yielding);
     rig.run(ms(400));
     assert!(rig.has_done(&Action::Release));
@@ -404,5 +405,77 @@ fn a_fault_keeps_a_backup_from_claiming() {
     assert_eq!(rig.router.state(), StateName::Backup);
     rig.give(Event::Class(Class::Degraded));
     rig.run(ms(1000));
+    assert_eq!(rig.router.state(), StateName::Owner);
+}
+
+#[test]
+fn a_long_sleep_that_was_asked_for_puts_nothing_off_and_a_late_turn_does() {
+    let mut rig = Rig::backup();
+    let due = rig.router.due().unwrap();
+    // As a timer wakes it: a little late, and nothing has come in meanwhile.
+    rig.now = due + Duration::from_micros(100);
+    rig.turn(None);
+    assert_eq!(rig.router.state(), StateName::Owner);
+
+    let mut rig = Rig::backup();
+    rig.now = rig.router.due().unwrap() + ms(11);
+    rig.turn(None);
+    assert_eq!(rig.router.state(), StateName::Backup);
+    rig.hear(21, 210);
+    rig.run(ms(300));
+    assert_eq!(rig.router.state(), StateName::Backup);
+}
+
+#[test]
+fn a_stall_counts_from_the_last_advert_and_not_from_the_last_turn() {
+    let mut rig = Rig::owner();
+    rig.run(ms(200));
+    let advertised = rig.when(&Action::Advertise(224));
+    rig.done.clear();
+    rig.now = advertised + ms(190);
+    rig.turn(None);
+    let advertised = rig.when(&Action::Advertise(224));
+    rig.done.clear();
+    rig.now = advertised + ms(60);
+    rig.give(Event::Class(Class::Healthy));
+    // 250 ms after that turn, and 310 ms after the advert.
+    rig.now = advertised + ms(310);
+    rig.hear(21, 210);
+    assert_eq!(rig.done[0].1, Action::Release);
+    assert!(rig.sent().is_empty());
+}
+
+#[test]
+fn who_removes_the_address_each_time_is_not_answered_each_time() {
+    let mut rig = Rig::owner();
+    for _ in 0..100 {
+        rig.give(Event::AddressGone);
+        rig.run(ms(10));
+    }
+    let count = |wanted: fn(&Action) -> bool| rig.done.iter().filter(|(_, a)| wanted(a)).count();
+    let holds = count(|action| *action == Action::Hold);
+    assert!((4..=8).contains(&holds), "{holds}");
+    assert!(count(|action| matches!(action, Action::Announce(_))) <= 4);
+}
+
+#[test]
+fn when_the_data_plane_beats_again_the_address_is_renewed_at_once() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Beats(false));
+    rig.run(ms(690));
+    rig.done.clear();
+    rig.give(Event::Beats(true));
+    assert!(rig.has_done(&Action::Hold) && rig.router.state() == StateName::Owner);
+}
+
+#[test]
+fn who_does_not_beat_does_not_claim() {
+    let mut rig = Rig::backup();
+    rig.run(ms(250));
+    rig.give(Event::Beats(false));
+    rig.run(ms(300));
+    assert!(!rig.has_done(&Action::Hold));
+    rig.give(Event::Beats(true));
+    rig.run(ms(450));
     assert_eq!(rig.router.state(), StateName::Owner);
 }
