@@ -19,6 +19,10 @@ use crate::netlink::{Builder, Message, Netlink, ROUTE, attributes, libc_flags};
 /// letter `e`. The numbers from 5 on are free for all; `/etc/iproute2/rt_protos` lists known users.
 pub const PROTOCOL: u8 = 101;
 
+/// How much later than its lifetime the kernel takes an address away, at most: it looks about once a
+/// second, and rounds up (measured).
+pub(crate) const LATE_EXPIRY: Duration = Duration::from_millis(300);
+
 /// The index of the loopback link: the same in every network namespace (`LOOPBACK_IFINDEX`).
 pub const LOOPBACK: u32 = 1;
 

@@ -7,9 +7,11 @@ use evenkeel_core::units::{Span, between};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use crate::class::Rank;
+use crate::addresses::LATE_EXPIRY;
+use crate::class::{Class, Rank};
 use crate::hook::HookConfig;
 use crate::packet::Checksum;
+use crate::router::SILENT_INTERVALS;
 
 /// An address that moves to a node that serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
@@ -215,6 +217,20 @@ impl VipConfig {
             Mode::L2(_) | Mode::Route(_) => true,
             Mode::Hook(hook) => hook.assign,
         }
+    }
+
+    /// How long it takes at most until another node that serves has the address, after the owner was
+    /// heard last: three intervals and the longest skew of a healthy node (RFC 9568, 6.1). `None`
+    /// where nobody is elected.
+    pub fn taken_over_within(&self) -> Option<Duration> {
+        let least = Class::Healthy.priority(Rank::default());
+        let skew = self.interval() * (256 - u32::from(least)) / 256;
+        self.elects().then(|| self.interval() * SILENT_INTERVALS + skew)
+    }
+
+    /// How long the kernel of an owner that was killed answers for the address at most.
+    pub fn gone_within(&self) -> Duration {
+        self.lifetime.duration() + LATE_EXPIRY
     }
 
     /// The mode's name, as in the config.

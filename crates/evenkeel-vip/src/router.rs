@@ -116,7 +116,7 @@ pub enum Action {
 
 /// The longest time between two turns during which the address is certainly still ours, in
 /// intervals: the shortest time after which another router takes over (RFC 9568, 6.1).
-const SILENT_INTERVALS: u32 = 3;
+pub(crate) const SILENT_INTERVALS: u32 = 3;
 
 /// A backup that is woken later than it asked for by more than this part of an interval may not be
 /// the only one: everybody's machine may have stood still.
