@@ -16,7 +16,7 @@ use crate::harness::{
 };
 
 /// The arguments that name a command, of every command there is.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "",
     "run",
     "check",
@@ -30,6 +30,8 @@ const COMMANDS: [&str; 13] = [
     "healthcheck",
     "completion",
     "version",
+    "vip",
+    "vip move",
 ];
 
 /// A config in a folder of its own.
@@ -101,7 +103,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn no_command_is_missing_from_these_tests() {
-    for group in ["", "config"] {
+    for group in ["", "config", "vip"] {
         let help = stdout(&evenkeel(
             &[group, "--help"]
                 .map(str::trim)

@@ -115,10 +115,19 @@ fn what_the_reference_writes_is_the_default() {
     let minimal = parsed(&shown(&folder().join("minimal.yaml")));
     let service = reference["services"][0].as_object_mut().unwrap();
     service.remove("credentials").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let with_vip = text("minimal.yaml") + "vips: [{name: api, addresses: [\"10.0.0.10\"]}]\n";
+    let minimal_vip = parsed(&shown(&written(&folder, &with_vip)));
+    assert_eq!(reference["vips"].take(), minimal_vip["vips"]);
+    reference["vips"] = json!([]);
     assert_eq!(reference, minimal);
     // And it writes every one of them.
     let mut written = parsed(&text("reference.yaml"));
     written["services"][0].as_object_mut().unwrap().remove("credentials").unwrap();
+    let vip = &mut written["vips"][0];
+    vip["mode"]["l2"]["peers"] = json!([]);
+    assert_eq!(written["vips"].take(), minimal_vip["vips"]);
+    written["vips"] = json!([]);
     // But of this table, of which no key has a default that is the same on every host.
     assert_eq!(written["dataPlane"].take(), Value::Null);
     written["dataPlane"] = json!({});
@@ -191,7 +200,10 @@ impl Walk<'_> {
     fn default(&mut self, schema: &Value, tree: &Value, path: &str) {
         let default = &schema["default"];
         let of_preset = [".services[0].preset", ".services[0].quorum"].contains(&path);
-        if !default.is_null() && !default.is_object() && !of_preset && default != tree {
+        // By default none, and an example is what one learns from.
+        let is_example = path == ".vips" || path.ends_with(".peers");
+        let excepted = of_preset || is_example;
+        if !default.is_null() && !default.is_object() && !excepted && default != tree {
             self.wrong.push(format!("{path} is {tree}, but its default is {default}"));
         }
     }
@@ -207,6 +219,8 @@ fn every_alternative_of_the_reference_is_valid() {
         ("/services/0/credentials", false),
         ("/services/0/health/probe", false),
         ("/services/0/policy", false),
+        ("/vips/0/mode", false),
+        ("/vips/0/mode/hook/call", false),
     ] {
         let kinds = tree.pointer(pointer).unwrap().as_object().unwrap();
         assert!(kinds.len() >= 2, "{pointer}: {kinds:?}");
@@ -218,6 +232,12 @@ fn every_alternative_of_the_reference_is_valid() {
             service["health"]["probe"] = json!({"tcp": {}});
             service["policy"] = json!({"leastConnections": {}});
             service["sources"] = json!([{"static": service["sources"][0]["static"]}]);
+            let mut mode = config["vips"][0]["mode"].clone();
+            mode["hook"]["call"] = json!({"exec": mode["hook"]["call"]["exec"]});
+            let within_hook = pointer.contains("/hook");
+            let kept = if within_hook || kind == "hook" { "hook" } else { "l2" };
+            let settings = if kind == "hook" { &mode["hook"] } else { settings };
+            config["vips"][0]["mode"] = json!({kept: mode[kept]});
             *config.pointer_mut(pointer).unwrap() = json!({kind: settings});
             let file = written(&folder, &config.to_string());
             let output = on_file(&["check"], &file);
@@ -231,7 +251,7 @@ fn every_alternative_of_the_reference_is_valid() {
             count += 1;
         }
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 16);
 }
 
 /// `100ms to 1m` in a comment means that just these are valid, and what is beyond is not.
@@ -240,8 +260,17 @@ fn the_ranges_in_the_reference_are_true() {
     let reference = text("reference.yaml");
     let folder = tempfile::tempdir().unwrap();
     let (mut comment, mut keys) = (String::new(), vec![]);
+    let mut alternative = None;
     for (number, line) in reference.lines().enumerate() {
         let trimmed = line.trim_start();
+        let depth = line.len() - trimmed.len();
+        // The settings of an alternative cannot be written without it; its own tests hold them.
+        if alternative.is_some_and(|outer| depth > outer) {
+            comment.clear();
+            continue;
+        }
+        let is_alternative = trimmed.starts_with("#hook:");
+        alternative = is_alternative.then_some(depth);
         if trimmed.starts_with("# ") {
             comment += trimmed;
             continue;
@@ -289,6 +318,10 @@ fn the_ranges_in_the_reference_are_true() {
     let expected = [
         "drainTimeout",
         "threads",
+        "vrid",
+        "rank",
+        "interval",
+        "lifetime",
         "maxConnections",
         "maxConnectionsPerClient",
         "acceptRate",

@@ -47,7 +47,7 @@ pub struct VipStatus {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<String>,
-    /// `l2` or `route`.
+    /// `l2`, `route` or `hook`.
     pub mode: String,
     /// The interface that has or would have it; `null` as long as there is none.
     pub interface: Option<String>,
@@ -70,6 +70,8 @@ pub struct VipStatus {
     pub vrid: Option<u8>,
     /// The rank of this node within its class.
     pub rank: Option<u8>,
+    /// What the provider's hook has found last, in the mode `hook`.
+    pub hook: Option<String>,
     /// What someone should see to, one line each.
     pub warnings: Vec<String>,
 }

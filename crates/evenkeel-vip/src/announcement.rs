@@ -319,7 +319,7 @@ const VERSION: u8 = 1;
 /// What ARP lacks of the 60 bytes that a frame of Ethernet has at least.
 const PADDING: usize = 18;
 
-/// `ICMPv6` (RFC 8200 4).
+/// `ICMPv6` (RFC 4443 1).
 const ICMP: u8 = 58;
 /// RFC 4861 4.3 and 4.4.
 const NEIGHBOUR_SOLICITATION: u8 = 135;
@@ -330,7 +330,7 @@ const OVERRIDE: u8 = 0x20;
 const HOP_LIMIT: u8 = 255;
 /// RFC 4861 4.6.1.
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
-/// For experiments (RFC 4727 5.1.3). Who does not know an option ignores it (RFC 4861 4.6).
+/// For experiments (RFC 4727). Who does not know an option ignores it (RFC 4861 4.6).
 const EXPERIMENT: u8 = 253;
 
 /// A solicitation or an advertisement without options.

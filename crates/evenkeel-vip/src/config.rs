@@ -7,8 +7,11 @@ use evenkeel_core::units::{Span, between};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use crate::class::Rank;
+use crate::addresses::LATE_EXPIRY;
+use crate::class::{Class, Rank};
+use crate::hook::HookConfig;
 use crate::packet::Checksum;
+use crate::router::SILENT_INTERVALS;
 
 /// An address that moves to a node that serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
@@ -61,6 +64,8 @@ pub enum Mode {
     L2(#[garde(dive)] L2Config),
     /// Every node that serves has it, for a routing daemon to announce.
     Route(#[garde(dive)] RouteConfig),
+    /// One node is elected by VRRPv3 among peers, and has a provider move the address to it.
+    Hook(#[garde(dive)] HookConfig),
 }
 
 impl Default for Mode {
@@ -168,6 +173,7 @@ impl VipConfig {
     pub fn vrid(&self) -> u8 {
         let set = match &self.mode {
             Mode::L2(l2) => l2.vrid,
+            Mode::Hook(hook) => hook.vrid,
             Mode::Route(_) => None,
         };
         let last = match self.addresses.first() {
@@ -178,10 +184,69 @@ impl VipConfig {
         set.unwrap_or(last.max(1))
     }
 
+    /// The rank that is set, if one is.
+    pub fn rank(&self) -> Option<Rank> {
+        let set = match &self.mode {
+            Mode::L2(l2) => l2.rank,
+            Mode::Hook(hook) => hook.rank,
+            Mode::Route(_) => None,
+        };
+        set.and_then(Rank::new)
+    }
+
+    /// The nodes that are sent adverts one by one.
+    pub fn peers(&self) -> &[IpAddr] {
+        match &self.mode {
+            Mode::L2(l2) => &l2.peers,
+            Mode::Hook(hook) => &hook.peers,
+            Mode::Route(_) => &[],
+        }
+    }
+
+    /// Whether one of several nodes is elected.
+    pub fn elects(&self) -> bool {
+        match self.mode {
+            Mode::L2(_) | Mode::Hook(_) => true,
+            Mode::Route(_) => false,
+        }
+    }
+
+    /// Whether the addresses are put on an interface of the owner.
+    pub fn assigns(&self) -> bool {
+        match &self.mode {
+            Mode::L2(_) | Mode::Route(_) => true,
+            Mode::Hook(hook) => hook.assign,
+        }
+    }
+
+    /// How long it takes at most until another node that serves has the address, after the owner was
+    /// heard last: three intervals and the longest skew of a healthy node (RFC 9568, 6.1). `None`
+    /// where nobody is elected.
+    pub fn taken_over_within(&self) -> Option<Duration> {
+        let least = Class::Healthy.priority(Rank::default());
+        let skew = self.interval() * (256 - u32::from(least)) / 256;
+        self.elects().then(|| self.interval() * SILENT_INTERVALS + skew)
+    }
+
+    /// How long the kernel of an owner that was killed answers for the address at most.
+    pub fn gone_within(&self) -> Duration {
+        self.lifetime.duration() + LATE_EXPIRY
+    }
+
+    /// The mode's name, as in the config.
+    pub fn mode_name(&self) -> &'static str {
+        match self.mode {
+            Mode::L2(_) => "l2",
+            Mode::Route(_) => "route",
+            Mode::Hook(_) => "hook",
+        }
+    }
+
     /// The time between two adverts.
     pub fn interval(&self) -> Duration {
         match &self.mode {
             Mode::L2(l2) => l2.interval.duration(),
+            Mode::Hook(hook) => hook.interval.duration(),
             Mode::Route(_) => L2Config::default().interval.duration(),
         }
     }
@@ -222,7 +287,7 @@ fn whole_seconds(span: &Span, (): &()) -> garde::Result {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
-fn centiseconds(span: &Span, (): &()) -> garde::Result {
+pub(crate) fn centiseconds(span: &Span, (): &()) -> garde::Result {
     if span.duration().subsec_nanos() % 10_000_000 == 0 {
         return Ok(());
     }

@@ -36,6 +36,8 @@ pub(crate) struct Counters {
 
 /// Adverts of our VRID for other addresses.
 pub(crate) const FOREIGN: &str = "foreign_addresses";
+/// Adverts of nobody that the config names, where it must name them.
+pub(crate) const STRANGER: &str = "stranger";
 /// Adverts of another VRID, and our own that came back.
 pub(crate) const OTHER_VRID: &str = "other_vrid";
 
@@ -44,7 +46,7 @@ impl Counters {
         let rejected = Rejected::ALL
             .iter()
             .map(|rejected| rejected.as_str())
-            .chain([FOREIGN, OTHER_VRID])
+            .chain([FOREIGN, OTHER_VRID, STRANGER])
             .map(|reason| {
                 let counter = counter!("evenkeel_vip_adverts_rejected_total", "vip" => vip.to_owned(), "reason" => reason);
                 (reason, counter)

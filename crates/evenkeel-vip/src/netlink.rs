@@ -85,6 +85,9 @@ impl Netlink {
         self.begin(fill);
         let mut missing = messages(&self.request.bytes).filter(|m| m.flags & ACK != 0).count();
         self.send()?;
+        if missing == 0 {
+            return Ok(());
+        }
         // An error does not end it: the kernel goes on with the rest of a batch, to say all that is
         // wrong with it, and those answers must not be taken for those of the next request.
         let mut error = None;

@@ -95,9 +95,24 @@ impl Redirect {
     /// # Errors
     /// If the kernel refuses; see [`RedirectError`].
     pub fn install(&mut self, mappings: &[Mapping]) -> Result<(), RedirectError> {
+        self.rewrite(|batch, table| write_table(batch, table, mappings))?;
+        self.mappings = mappings.len();
+        Ok(())
+    }
+
+    /// Redirects nothing more.
+    ///
+    /// # Errors
+    /// If the kernel refuses; see [`RedirectError`].
+    pub fn remove(&mut self) -> Result<(), RedirectError> {
+        self.rewrite(|_batch, _table| {})
+    }
+
+    /// Removes the table, if there is one, and writes what takes its place: one transaction.
+    fn rewrite(&mut self, write: impl FnOnce(&mut Builder, &str)) -> Result<(), RedirectError> {
         let owner = self.owner().map_err(|error| self.explain(error, None))?;
         let Self { netlink, table, .. } = self;
-        let installed = netlink.transact(
+        let written = netlink.transact(
             |batch| {
                 batch.message(BEGIN, 0, &NFTABLES, |_| {});
                 if owner.is_some() {
@@ -105,14 +120,12 @@ impl Redirect {
                         message.text(NFTA_TABLE_NAME, table);
                     });
                 }
-                write_table(batch, table, mappings);
+                write(batch, table);
                 batch.message(END, 0, &NFTABLES, |_| {});
             },
             |_message| {},
         );
-        installed.map_err(|error| self.explain(error, owner))?;
-        self.mappings = mappings.len();
-        Ok(())
+        written.map_err(|error| self.explain(error, owner))
     }
 
     /// Whether the table is there, and is ours, and has its rules.
@@ -175,6 +188,14 @@ impl Redirect {
             ) => RedirectError::Unsupported(source),
             Some(_) | None => RedirectError::Refused(source),
         }
+    }
+}
+
+impl Drop for Redirect {
+    /// Closing the socket removes the table, too, but not before every copy of it is closed: a child
+    /// process has one until it becomes another program.
+    fn drop(&mut self) {
+        drop(self.remove());
     }
 }
 

@@ -116,7 +116,13 @@ pub enum Action {
 
 /// The longest time between two turns during which the address is certainly still ours, in
 /// intervals: the shortest time after which another router takes over (RFC 9568, 6.1).
-const SILENT_INTERVALS: u32 = 3;
+pub(crate) const SILENT_INTERVALS: u32 = 3;
+
+/// A backup that is woken later than it asked for by more than this part of an interval may not be
+/// the only one: everybody's machine may have stood still.
+const LATE: u32 = 10;
+/// What it then waits on, as a part of an interval: an owner that wakes too speaks at once.
+const HEARD_AGAIN: u32 = 4;
 
 /// When announcements follow the first: lost or early ones are what clients wait tens of seconds
 /// for. Then one a [`ANNOUNCED_AGAIN`].
@@ -195,6 +201,8 @@ pub struct Router {
     guarded: bool,
     /// When the network was last told as an answer to somebody.
     answered: Option<Moment>,
+    /// When the address was last added again because somebody had taken it away.
+    added_again: Option<Moment>,
     /// When connections are ended that outlive the address.
     spared_until: Option<Moment>,
     /// The interval of the owner that was heard last.
@@ -276,6 +284,7 @@ impl Router {
             peer: None,
             guarded: true,
             answered: None,
+            added_again: None,
             spared_until: None,
             peer_interval: settings.interval,
             ended: false,
@@ -330,13 +339,19 @@ impl Router {
     /// Must be called first in each turn: finds out whether it has slept too long.
     pub fn wake(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let asleep = now.saturating_sub(self.woken);
+        let interval = self.settings.interval;
         self.woken = now;
         if !self.settings.elects {
             return;
         }
+        // What the others count from is our last advert, and that may be older than our last turn.
+        let asleep = match &self.state {
+            State::Owner { advertised, .. } => asleep.max(now.saturating_sub(*advertised)),
+            State::Down | State::Backup { .. } | State::Yielding { .. } | State::Ended => asleep,
+        };
         match &mut self.state {
             State::Owner { .. } | State::Yielding { .. }
-                if asleep > self.settings.interval * SILENT_INTERVALS =>
+                if asleep > interval * SILENT_INTERVALS =>
             {
                 // Somebody else has it by now. Nothing is sent first.
                 actions.push(Action::Release);
@@ -349,9 +364,9 @@ impl Router {
                     self.back_up(now, Why::Stalled(asleep), actions);
                 }
             }
-            State::Backup { due, .. } if asleep > self.settings.interval => {
+            State::Backup { due, .. } if now.saturating_sub(*due) > interval / LATE => {
                 // The others may have slept as long: they get the time to be heard.
-                *due = (*due).max(now + self.settings.interval);
+                *due = now + interval / HEARD_AGAIN;
             }
             State::Down
             | State::Backup { .. }
@@ -381,7 +396,15 @@ impl Router {
             Event::Claim(claim) => self.claimed(claim, now, actions),
             Event::AddressGone => self.gone(now, actions),
             Event::NotHeld => self.not_held(now, actions),
-            Event::Beats(true) => self.wedged_since = None,
+            Event::Beats(true) => {
+                if self.wedged_since.take().is_some()
+                    && let State::Owner { renew_at, .. } | State::Yielding { renew_at, .. } =
+                        &mut self.state
+                {
+                    // It may be about to expire.
+                    *renew_at = now;
+                }
+            }
             Event::Beats(false) => {
                 self.wedged_since.get_or_insert(now);
             }
@@ -473,7 +496,9 @@ impl Router {
 
     /// The class that counts now.
     fn class(&self, now: Moment) -> Class {
-        let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= WEDGED);
+        // Before the kernel takes the address away, so that a successor has it first.
+        let patience = WEDGED.min(self.settings.lifetime - self.renewal());
+        let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= patience);
         let dazed = self.dazed_until.is_some_and(|until| now < until);
         match self.class {
             _ if wedged => Class::Fault,
@@ -640,7 +665,15 @@ impl Router {
         own.is_some_and(|own| source > *own)
     }
 
-    fn see(&mut self, peer: Peer, now: Moment, actions: &mut Vec<Action>) {
+    fn see(&mut self, mut peer: Peer, now: Moment, actions: &mut Vec<Action>) {
+        // Its adverts come in both families: people know it by the one of IPv4.
+        if let Some((known, at)) = self.peer
+            && known.source.is_ipv4()
+            && peer.source.is_ipv6()
+            && now.saturating_sub(at) < self.peer_interval * SILENT_INTERVALS
+        {
+            peer.source = known.source;
+        }
         if self.peer.is_none_or(|(known, _)| known != peer) {
             actions.push(Action::Tell(Told::Peer(Some(peer))));
         }
@@ -725,13 +758,20 @@ impl Router {
 
     fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let withdrawn = !self.settings.elects && matches!(self.state, State::Yielding { .. });
-        if self.holds() && !withdrawn && self.wedged_since.is_none() {
-            actions.push(Action::Hold);
-            if self.settings.elects {
-                actions.push(Action::Announce(self.priority(now)));
-            }
-            actions.push(Action::Tell(Told::AddedAgain));
+        if !self.holds() || withdrawn || self.wedged_since.is_some() {
+            return;
         }
+        // Who takes it away each time that it is added gets no more than one answer in the time
+        // between two renewals; the next renewal adds it anyway.
+        if self.added_again.is_some_and(|at| now.saturating_sub(at) < self.renewal()) {
+            return;
+        }
+        self.added_again = Some(now);
+        actions.push(Action::Hold);
+        if self.settings.elects {
+            self.answer(now, actions);
+        }
+        actions.push(Action::Tell(Told::AddedAgain));
     }
 
     fn not_held(&mut self, now: Moment, actions: &mut Vec<Action>) {
@@ -763,8 +803,8 @@ impl Router {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        if class == Class::Fault {
-            // It waits for one that can.
+        if class == Class::Fault || self.wedged_since.is_some() {
+            // It waits for one that can. What does not beat now is not renewed either.
             self.forget_peer(now, actions);
             self.wait(now + self.silence(now));
             return;

@@ -412,12 +412,8 @@ impl Thread {
 
     /// As set, or by the node's own address.
     fn rank(&self, sources: &[IpAddr]) -> Rank {
-        let set = match &self.config.mode {
-            Mode::L2(l2) => l2.rank,
-            Mode::Route(_) => None,
-        };
         let by_address = || sources.first().map(|source| Rank::of_address(*source));
-        set.and_then(Rank::new).or_else(by_address).unwrap_or_default()
+        self.config.rank().or_else(by_address).unwrap_or_default()
     }
 
     /// Takes in all that came over the network.
@@ -459,14 +455,14 @@ impl Thread {
 }
 
 fn settings(config: &VipConfig) -> Settings {
-    let (elects, conflict) = match &config.mode {
-        Mode::L2(l2) => (true, l2.conflict),
-        Mode::Route(_) => (false, Conflict::Defend),
+    let conflict = match &config.mode {
+        Mode::L2(l2) => l2.conflict,
+        Mode::Route(_) | Mode::Hook(_) => Conflict::Defend,
     };
     Settings {
         interval: config.interval(),
         rank: Rank::default(),
-        elects,
+        elects: config.elects(),
         lifetime: config.lifetime.duration(),
         yields_to_foreign: conflict == Conflict::Yield,
     }

@@ -78,10 +78,15 @@ fn only_the_address_is_redirected_and_only_where_it_is() {
         assert_eq!(answers(&host, vip), OWN);
     }
 
-    drop(redirect);
-    for vip in VIPS {
-        assert_eq!(answers(&host, vip), SERVER);
+    for _again in 0..2 {
+        redirect.remove().unwrap();
+        assert!(!redirect.present().unwrap());
+        assert_eq!(VIPS.map(|vip| answers(&host, vip)), [SERVER; 2]);
     }
+    redirect.install(&mappings()).unwrap();
+    assert_eq!(VIPS.map(|vip| answers(&host, vip)), [OWN; 2]);
+    drop(redirect);
+    assert_eq!(VIPS.map(|vip| answers(&host, vip)), [SERVER; 2]);
 }
 
 #[test]

@@ -14,7 +14,6 @@ use evenkeel_core::timeline::Timeline;
 use evenkeel_core::tolerance::Tolerance;
 use evenkeel_health::Verify;
 use evenkeel_health::probe::Probe;
-use evenkeel_vip::config::Mode;
 use tokio::time::Instant;
 
 use crate::service::{MemberView, Service, View};
@@ -152,11 +151,11 @@ fn vip_status(vip: &RunningVip) -> VipStatus {
     if let Some((mac, _)) = view.rival.as_ref().filter(|(_, at)| at.elapsed() < RIVAL) {
         warnings.push(format!("{mac} uses the address too"));
     }
-    let elects = matches!(config.mode, Mode::L2(_));
+    let elects = config.elects();
     VipStatus {
         name: config.name.clone(),
         addresses: config.addresses.iter().map(ToString::to_string).collect(),
-        mode: vip.mode().to_owned(),
+        mode: config.mode_name().to_owned(),
         interface: view.interface.clone(),
         state: view.state.as_str().to_owned(),
         owned: owns(view.state),
@@ -167,6 +166,7 @@ fn vip_status(vip: &RunningVip) -> VipStatus {
         class_why: view.class_why.clone(),
         vrid: elects.then(|| config.vrid()),
         rank: view.rank.filter(|_| elects),
+        hook: view.hook.clone(),
         warnings,
     }
 }

@@ -8,6 +8,7 @@
 //!                         log, timeline, metrics, status <───────┘
 //! ```
 
+mod hook;
 pub(crate) mod redirect;
 mod score;
 mod told;
@@ -90,6 +91,7 @@ impl RunningVip {
         let teller = Arc::new(Teller::new(&config.name, around.timeline.clone(), view_sender));
         let (ended_sender, ended) = watch::channel(false);
         around.tasks.spawn("vip reports", follow(reports, teller.clone()));
+        hook::start(&config, &view, &teller, around);
         around.tasks.spawn_essential("vip thread", around.shutdown, until_ended(end, ended_sender));
         let views = around.services.iter().filter(|service| listens(&service.config, &config));
         let scorer = Scorer {
@@ -141,14 +143,6 @@ impl RunningVip {
         let over = ended.wait_for(|ended| *ended);
         if timeout(LETTING_GO, over).await.is_err() {
             tracing::warn!(vip = %self.config.name, "its thread does not end; the kernel takes the address");
-        }
-    }
-
-    /// Whether the last look found the interface and this node may hold the address.
-    pub(crate) fn mode(&self) -> &'static str {
-        match self.config.mode {
-            Mode::L2(_) => "l2",
-            Mode::Route(_) => "route",
         }
     }
 }
@@ -241,7 +235,7 @@ impl Scorer {
         let keeps = self.config.last_survivor == LastSurvivor::Keep;
         match self.config.mode {
             Mode::Route(_) if keeps => Class::Healthy,
-            Mode::Route(_) | Mode::L2(_) => seen,
+            Mode::Route(_) | Mode::L2(_) | Mode::Hook(_) => seen,
         }
     }
 }

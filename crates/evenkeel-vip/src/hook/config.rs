@@ -1,5 +1,7 @@
 //! The key `hook` of a virtual IP.
 
+use std::net::IpAddr;
+
 use evenkeel_core::units::{Span, between};
 use garde::Validate;
 use schemars::JsonSchema;
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::exec::ExecHook;
 use super::http::HttpHook;
+use crate::class::Rank;
+use crate::config::centiseconds;
 
 /// What moves an address that a provider routes: an elastic or floating IP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -15,6 +19,33 @@ pub struct HookConfig {
     /// What is called: `exec`, a program, or `http`, a server on this host.
     #[garde(dive)]
     pub call: HookCall,
+    /// The nodes among which the owner is elected, by adverts from one to the other. All nodes may
+    /// stand here; none sends to itself. From 1 to 32, of the family of the VIP's addresses.
+    #[serde(default)]
+    #[garde(length(max = 32))]
+    pub peers: Vec<IpAddr>,
+    /// The VRRP group: 1 to 255. Default: the last number of the first address.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 255))]
+    #[garde(inner(range(min = 1, max = 255)))]
+    pub vrid: Option<u8>,
+    /// Which of several nodes that serve takes over first: the greater, the sooner. From 0 to 47;
+    /// default: by the node's own address.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 47))]
+    #[garde(inner(range(min = 0, max = Rank::MOST)))]
+    pub rank: Option<u8>,
+    /// Time between two adverts of the owner: hundredths of a second, `10ms` to `40s`; default
+    /// `500ms`. A provider takes seconds to move an address, so there is no hurry.
+    #[serde(default = "default_interval")]
+    #[garde(custom(between(Span::from_millis(10), Span::from_secs(40))), custom(centiseconds))]
+    pub interval: Span,
+    /// Whether the addresses are put on the interface of the owner too, for providers that deliver
+    /// packets for them as they are. Default `false`: the provider translates them to the node's
+    /// own, or they are on every node already.
+    #[serde(default)]
+    #[garde(skip)]
+    pub assign: bool,
     /// Longest wait for one call; then it is ended. Also how long, after an `acquire` that said it
     /// was done, `owner` may still name another node. From `1s` to `5m`; default `30s`.
     #[serde(default = "default_timeout")]
@@ -42,6 +73,10 @@ fn default_timeout() -> Span {
     Span::from_secs(30)
 }
 
+fn default_interval() -> Span {
+    Span::from_millis(500)
+}
+
 fn default_verify_interval() -> Span {
     Span::from_secs(60)
 }
@@ -59,6 +94,11 @@ impl HookConfig {
     pub fn calling(call: HookCall) -> Self {
         Self {
             call,
+            peers: Vec::new(),
+            vrid: None,
+            rank: None,
+            interval: default_interval(),
+            assign: false,
             timeout: default_timeout(),
             verify_interval: default_verify_interval(),
             max_moves_per_hour: default_max_moves_per_hour(),

@@ -47,6 +47,8 @@ pub(super) struct Links {
     holder: Option<u32>,
     /// Clients are accepted for addresses that a routing daemon must not see any more.
     is_routed: bool,
+    /// The addresses are put on the link; else they are none of the kernel's business.
+    assigns: bool,
 }
 
 impl Links {
@@ -57,13 +59,14 @@ impl Links {
             last: None,
             holder: None,
             is_routed: matches!(config.mode, Mode::Route(_)),
+            assigns: config.assigns(),
         })
     }
 
     /// Removes what an evenkeel has left that was killed.
     pub(super) fn clean(&mut self, vip: &[IpAddr]) -> io::Result<()> {
         for left in self.addresses.list()? {
-            if left.ours && vip.contains(&left.address) {
+            if self.assigns && left.ours && vip.contains(&left.address) {
                 self.addresses.remove(left.address, left.link)?;
             }
         }
@@ -132,6 +135,7 @@ impl Links {
         let link = match (&config.interface, config.addresses.first()) {
             (Some(name), _) => self.addresses.link(name)?,
             (None, _) if self.is_routed => self.addresses.link("lo")?,
+            (None, _) if matches!(config.mode, Mode::Hook(_)) => self.link_of_peers(config)?,
             (None, Some(address)) => self.addresses.interface_for(*address)?,
             (None, None) => None,
         };
@@ -142,15 +146,11 @@ impl Links {
         let all = self.addresses.list()?;
         let not_ours = all.iter().filter(|there| !there.ours);
         let mut own: Vec<IpAddr> = not_ours.map(|there| there.address).collect();
-        if own.iter().any(|own| config.addresses.contains(own)) {
+        if self.assigns && own.iter().any(|own| config.addresses.contains(own)) {
             return Ok(Err(Obstacle::Permanent));
         }
         // Others come and go, as pods do, and change nothing here.
-        let peers = match &config.mode {
-            Mode::L2(l2) => l2.peers.as_slice(),
-            Mode::Route(_) => &[],
-        };
-        own.retain(|own| peers.contains(own));
+        own.retain(|own| config.peers().contains(own));
         if self.is_routed {
             return Ok(Ok(Place { link, sources: Vec::new(), own }));
         }
@@ -167,8 +167,26 @@ impl Links {
         Ok(Ok(Place { link, sources, own }))
     }
 
+    /// The link with an address that is among the peers, or else in a subnet with one.
+    fn link_of_peers(&mut self, config: &VipConfig) -> io::Result<Option<Link>> {
+        let all = self.addresses.list()?;
+        let own = all.iter().find(|there| !there.ours && config.peers().contains(&there.address));
+        if let Some(own) = own {
+            return self.addresses.link_at(own.link);
+        }
+        for peer in config.peers() {
+            if let Some(link) = self.addresses.interface_for(*peer)? {
+                return Ok(Some(link));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn hold(&mut self, vip: &[IpAddr], lifetime: Duration) -> io::Result<()> {
         let link = self.holder.ok_or(io::ErrorKind::NotFound)?;
+        if !self.assigns {
+            return Ok(());
+        }
         for address in vip {
             self.addresses.hold(*address, link, lifetime)?;
         }
@@ -194,7 +212,7 @@ impl Links {
     }
 
     fn remove(&mut self, vip: &[IpAddr]) -> io::Result<()> {
-        let Some(link) = self.holder else { return Ok(()) };
+        let Some(link) = self.holder.filter(|_| self.assigns) else { return Ok(()) };
         let mut all = Ok(());
         for address in vip {
             // One that is refused keeps none of the others.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::links::Place;
 use crate::advert_socket::AdvertSocket;
 use crate::announcement::{self, Kind, Rank};
-use crate::config::{L2Config, Mode, VipConfig};
+use crate::config::{Mode, VipConfig};
 use crate::frame_socket::FrameSocket;
-use crate::metrics::{Counters, FOREIGN, OTHER_VRID};
-use crate::packet::{AddressList, Advert, Checksum};
+use crate::metrics::{Counters, FOREIGN, OTHER_VRID, STRANGER};
+use crate::packet::{AddressList, Advert, Checksum, TTL};
 use crate::router::{Claim, Event};
 
 /// Packets of a kind that are read in one turn, so that a flood does not put off our adverts.
@@ -38,7 +38,7 @@ struct Open {
     checksum: Checksum,
     vip: Vec<IpAddr>,
     families: Vec<Family>,
-    frames: FrameSocket,
+    frames: Option<FrameSocket>,
 }
 
 /// The adverts of one family.
@@ -49,6 +49,9 @@ struct Family {
     source: IpAddr,
     /// Where they go beside the group.
     peers: Vec<IpAddr>,
+    to_group: bool,
+    /// Packets of peers may have crossed routers of a provider: then only theirs are heard.
+    routed: bool,
     addresses: AddressList,
 }
 
@@ -56,16 +59,22 @@ impl Wire {
     /// Opens what the VIP needs at that place, and closes what it had.
     pub(super) fn open(&mut self, place: &Place, config: &VipConfig) -> io::Result<()> {
         self.open = None;
-        let Mode::L2(l2) = &config.mode else { return Ok(()) };
-        let vrid = config.vrid();
-        let family = |source: &IpAddr| Family::open(*source, place, config, l2);
+        let (checksum, frames) = match &config.mode {
+            Mode::L2(l2) => {
+                let (name, index) = (&place.link.name, place.link.index);
+                let frames = FrameSocket::open(name, index, &config.addresses);
+                (l2.checksum, Some(frames.map_err(io::Error::other)?))
+            }
+            // Nobody on this link is asked where the address is.
+            Mode::Hook(_) => (Checksum::default(), None),
+            Mode::Route(_) => return Ok(()),
+        };
+        let family = |source: &IpAddr| Family::open(*source, place, config);
         let families = place.sources.iter().map(family).collect::<io::Result<Vec<_>>>()?;
-        let frames = FrameSocket::open(&place.link.name, place.link.index, &config.addresses)
-            .map_err(io::Error::other)?;
         self.open = Some(Open {
-            vrid,
-            interval: l2.interval.duration(),
-            checksum: l2.checksum,
+            vrid: config.vrid(),
+            interval: config.interval(),
+            checksum,
             vip: config.addresses.clone(),
             families,
             frames,
@@ -83,7 +92,7 @@ impl Wire {
         for family in &open.families {
             each(family.socket.as_fd());
         }
-        open.frames.readable().for_each(each);
+        open.frames.iter().flat_map(FrameSocket::readable).for_each(each);
     }
 
     /// Sends an advert in every family, to the group and to every peer.
@@ -97,8 +106,8 @@ impl Wire {
                 interval: open.interval,
                 addresses: family.addresses,
             };
-            let group = family.socket.group();
-            for destination in std::iter::once(group).chain(family.peers.iter().copied()) {
+            let group = family.to_group.then(|| family.socket.group());
+            for destination in group.into_iter().chain(family.peers.iter().copied()) {
                 let bytes = advert.write(family.source, destination, open.checksum);
                 // One that fails keeps none of the others.
                 all = all.and(family.socket.send(&bytes, destination));
@@ -110,11 +119,12 @@ impl Wire {
     /// Tells the network where the addresses are.
     pub(super) fn announce(&self, priority: u8) -> io::Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
+        let Some(frames) = &open.frames else { return Ok(()) };
         let mut all = Ok(());
         for address in &open.vip {
             let Some(rank) = open.rank(*address, priority) else { continue };
-            for frame in announcement::announcements(open.frames.mac(), *address, rank) {
-                all = all.and(open.frames.send(&frame));
+            for frame in announcement::announcements(frames.mac(), *address, rank) {
+                all = all.and(frames.send(&frame));
             }
         }
         all
@@ -123,9 +133,10 @@ impl Wire {
     /// Asks the network whether somebody uses the addresses.
     pub(super) fn probe(&self) -> io::Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
+        let Some(frames) = &open.frames else { return Ok(()) };
         let mut all = Ok(());
         for address in &open.vip {
-            all = all.and(open.frames.send(&announcement::probe(open.frames.mac(), *address)));
+            all = all.and(frames.send(&announcement::probe(frames.mac(), *address)));
         }
         all
     }
@@ -146,10 +157,11 @@ impl Wire {
                 }
             }
         }
+        let Some(frames) = &mut open.frames else { return all };
         for _ in 0..MOST_PACKETS {
-            match open.frames.receive() {
+            match frames.receive() {
                 Ok(Some(claim)) => {
-                    if claim.mac == open.frames.mac() || !open.vip.contains(&claim.address) {
+                    if claim.mac == frames.mac() || !open.vip.contains(&claim.address) {
                         continue;
                     }
                     let rank = claim.rank.filter(|rank| rank.vrid == open.vrid);
@@ -178,21 +190,29 @@ impl Open {
 }
 
 impl Family {
-    fn open(source: IpAddr, place: &Place, config: &VipConfig, l2: &L2Config) -> io::Result<Self> {
+    fn open(source: IpAddr, place: &Place, config: &VipConfig) -> io::Result<Self> {
         let same = |address: &&IpAddr| address.is_ipv4() == source.is_ipv4();
         let addresses = advertised(&config.addresses, source.is_ipv4(), config.vrid());
         let addresses = AddressList::new(&addresses).map_err(io::Error::other)?;
         let own = |address: &&IpAddr| !place.own.contains(address);
-        let peers = l2.peers.iter().filter(same).filter(own).copied().collect();
+        let peers = config.peers().iter().filter(same).filter(own).copied().collect();
         let socket = AdvertSocket::open(&place.link.name, place.link.index, source)
             .map_err(io::Error::other)?;
-        Ok(Self { socket, source, peers, addresses })
+        let routed = matches!(config.mode, Mode::Hook(_));
+        Ok(Self { socket, source, peers, to_group: !routed, routed, addresses })
     }
 
     /// The next packet: `None` if there is none, and nothing in it if it says nothing to us.
     fn hear(&mut self, vrid: u8, counters: &Counters) -> io::Result<Option<Option<Heard>>> {
-        let Some(received) = self.socket.receive()? else { return Ok(None) };
+        let Some(mut received) = self.socket.receive()? else { return Ok(None) };
         let source = received.source;
+        if self.routed {
+            if !self.peers.contains(&source) {
+                counters.rejected(STRANGER);
+                return Ok(Some(None));
+            }
+            received.ttl = TTL;
+        }
         let (advert, _form) = match received.advert() {
             Ok(read) => read,
             Err(rejected) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use evenkeel_core::units::Span;
 use evenkeel_health::{Failure, WorstCase};
 use evenkeel_proxy::OWED;
+use evenkeel_vip::config::{Mode, VipConfig};
 
 use crate::args::CheckArgs;
 use crate::config::{Config, ServiceConfig, warnings};
@@ -27,6 +28,9 @@ pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Exit
     writeln!(out, "{}: valid{count} (services: {})", file.file, services.join(", "))?;
     for service in &config.services {
         writeln!(out, "\n{}", worst_cases(service))?;
+    }
+    for vip in &config.vips {
+        writeln!(out, "\n{}", worst_cases_of_vip(vip))?;
     }
     Ok(if args.strict && !warnings.is_empty() { Exit::ConfigWarnings } else { Exit::Done })
 }
@@ -51,6 +55,36 @@ fn worst_cases(service: &ServiceConfig) -> String {
         "service `{}`, at worst (no new connection fails meanwhile while another is well; resets wait \
          up to {} where no other is heard):\n{table}",
         service.name, service.failover.brake
+    )
+}
+
+/// How long it takes at most until clients of a VIP reach another node.
+fn worst_cases_of_vip(vip: &VipConfig) -> String {
+    let addresses: Vec<String> = vip.addresses.iter().map(ToString::to_string).collect();
+    let of_group = if vip.elects() { format!(", VRID {}", vip.vrid()) } else { String::new() };
+    let mut table = Table::new(&["failure of the node with the address", "another serves within"]);
+    let mut add = |what: &str, within: String| table.row(vec![what.to_owned(), within]);
+    let gone = in_words(vip.gone_within());
+    match (&vip.mode, vip.taken_over_within().map(in_words)) {
+        (Mode::Hook(_), Some(taken)) => {
+            add("any", format!("{taken}, and what the provider takes"));
+        }
+        (_, Some(taken)) => {
+            add("none: it is moved, or ends in order", "0s: the next one has it first".to_owned());
+            add("its host is gone, or stands still", taken.clone());
+            add("its process is killed or hangs", taken);
+            add("the same, for clients that have to ask who has it", gone);
+        }
+        (_, None) => {
+            add("its process is killed or hangs", format!("{gone}, and what routers take"));
+            add("its host is gone", "what the routing daemon takes (BFD: 150ms)".to_owned());
+        }
+    }
+    format!(
+        "vip `{}` ({}; {}{of_group}), at worst:\n{table}",
+        vip.name,
+        addresses.join(", "),
+        vip.mode_name()
     )
 }
 

@@ -6,7 +6,7 @@ use evenkeel_core::timeline::Timeline;
 use evenkeel_vip::class::Class;
 use evenkeel_vip::router::{Mac, StateName, Told};
 use evenkeel_vip::thread::Report;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ pub(crate) struct VipView {
     /// Somebody else uses the address too, as far as is known.
     pub(crate) rival: Option<(String, Instant)>,
     pub(crate) trouble: Option<String>,
+    /// What the provider's hook has found last.
+    pub(crate) hook: Option<String>,
     /// How often a move was answered: with nobody to take over, or nothing to hand over.
     pub(crate) refusals: u64,
 }
@@ -43,6 +45,7 @@ impl VipView {
             class_why: "nothing is known of its backends yet".to_owned(),
             rival: None,
             trouble: None,
+            hook: None,
             refusals: 0,
         }
     }
@@ -174,6 +177,11 @@ impl Teller {
         });
     }
 
+    /// What the provider's hook has found.
+    pub(super) fn hook(&self, found: String) {
+        self.view.send_modify(|view| view.hook = Some(found));
+    }
+
     pub(super) fn event(&self, what: String) {
         self.timeline.push(SystemTime::now(), &format!("vip {}", self.vip), None, what);
     }
@@ -205,6 +213,14 @@ pub(crate) fn describe() {
         "What this node could do with the address: 3 healthy, 2 degraded, 1 last resort, 0 fault"
     );
     describe_counter!("evenkeel_vip_transitions_total", "Changes of a VIP's state on this node");
+    describe_counter!(
+        "evenkeel_vip_hook_calls_total",
+        "Calls of a provider's hook, by what was asked and how it ended"
+    );
+    describe_histogram!(
+        "evenkeel_vip_hook_call_duration_seconds",
+        "How long the calls of a provider's hook took"
+    );
     describe_counter!(
         "evenkeel_vip_conflicts_total",
         "How often somebody else used the address too, by how that was heard"

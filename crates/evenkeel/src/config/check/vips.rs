@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use evenkeel_discovery::source::Source;
 use evenkeel_vip::addresses::Addresses;
 use evenkeel_vip::config::{Mode, VipConfig};
+use evenkeel_vip::hook::HookConfig;
 
 use super::{Config, Step, key};
 use crate::vip::listens;
@@ -50,7 +51,10 @@ pub(super) fn check(config: &Config, note: &mut impl FnMut(&[Step], String)) {
                 ),
             );
         }
-        if matches!(vip.mode, Mode::L2(_)) {
+        if let Mode::Hook(hook) = &vip.mode {
+            peers(vip, hook, &at(&[key("mode"), key("hook")]), note);
+        }
+        if vip.elects() {
             let group = (vip.interface.as_deref(), vip.vrid());
             if let Some(other) = groups.insert(group, &vip.name) {
                 note(
@@ -62,8 +66,27 @@ pub(super) fn check(config: &Config, note: &mut impl FnMut(&[Step], String)) {
                     ),
                 );
             }
-            subnet(vip, &at(&[]), note);
+            if matches!(vip.mode, Mode::L2(_)) {
+                subnet(vip, &at(&[]), note);
+            }
         }
+    }
+}
+
+/// Without peers each node would take itself for the owner.
+fn peers(vip: &VipConfig, hook: &HookConfig, at: &[Step], note: &mut impl FnMut(&[Step], String)) {
+    if hook.peers.is_empty() {
+        note(
+            at,
+            "the nodes must hear each other: name them in `peers: [\"10.0.0.11\", ...]`, all of them on each"
+                .to_owned(),
+        );
+        return;
+    }
+    let without =
+        vip.addresses.iter().find(|a| !hook.peers.iter().any(|p| p.is_ipv4() == a.is_ipv4()));
+    if let Some(address) = without {
+        note(at, format!("no peer is of the family of {address}, which adverts for it go to"));
     }
 }
 
