@@ -13,16 +13,16 @@
 
 mod backends;
 mod capabilities;
-//mod config;
+mod config;
 mod frozen;
-//mod keepalived;
+mod keepalived;
 mod killed;
 mod lost;
 mod parted;
 mod planned;
 //mod route;
-//mod same_port;
+mod same_port;
 mod site;
-//mod strangers;
+mod strangers;
 mod told;
 mod unheard;

@@ -36,6 +36,8 @@ pub(super) const LONG: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) routers: Vec<Router>,
+    /// Further servers.
+    pub(super) others: Vec<Greeter>,
     pub(super) client: Host,
     pub(super) network: Network,
 }
@@ -61,7 +63,7 @@ impl Site {
         };
         let routers = ["router-1", "router-2", "router-3"].map(router).into();
         let client = network.host("client").unwrap();
-        Some(Self { routers, client, network })
+        Some(Self { routers, others: Vec::new(), client, network })
     }
 
     /// As [`Site::new`], with evenkeel on each router, and router-1 is the owner.
@@ -84,7 +86,7 @@ impl Site {
 
     /// Waits until one router is the owner, and all others hear it and could take over.
     pub(super) fn wait_settled(&self, owner: usize) {
-        let addresses = self.routers[owner].sources();
+        let addresses = sources(&self.routers[owner].host);
         wait("all serve and hear the owner", LONG, || {
             self.routers.iter().enumerate().filter(|(_, router)| router.evenkeel.is_some()).all(
                 |(place, router)| {
@@ -206,15 +208,6 @@ impl Router {
         without_environment(self.host.command(EVENKEEL)).args(args).output().unwrap()
     }
 
-    /// Where its adverts come from: its IPv4 address and its link-local one.
-    pub(super) fn sources(&self) -> Vec<String> {
-        let link_local = self.host.ip("-6 -o address show dev eth0 scope link").unwrap();
-        let link_local = link_local.split_whitespace().skip_while(|word| *word != "inet6").nth(1);
-        let link_local = link_local.and_then(|address| address.split('/').next());
-        let all = [Some(self.host.ipv4().to_string()), link_local.map(str::to_owned)];
-        all.into_iter().flatten().collect()
-    }
-
     /// The status of the process.
     pub(super) fn status(&self) -> Status {
         let (_, body) = self.host.fetch(ADMIN, "/api/v1/status").unwrap();
@@ -255,6 +248,14 @@ impl Router {
     pub(super) fn times_taken(&self) -> u64 {
         self.counted("evenkeel_vip_transitions_total", "to=\"owner\"")
     }
+}
+
+/// Where the adverts of a host come from: its IPv4 address and its link-local one.
+pub(super) fn sources(host: &Host) -> [String; 2] {
+    let addresses = host.ip("-6 -o address show dev eth0 scope link").unwrap();
+    let link_local = addresses.split_whitespace().skip_while(|word| *word != "inet6").nth(1);
+    let link_local = link_local.and_then(|address| address.split('/').next()).unwrap_or_default();
+    [host.ipv4().to_string(), link_local.to_owned()]
 }
 
 /// The usual config, the same everywhere.

@@ -164,6 +164,33 @@ impl Host {
         })?
     }
 
+    /// Takes its interface away, with the port of the switch.
+    ///
+    /// # Errors
+    /// If `ip` refuses, for example because there is none.
+    pub fn remove_interface(&self) -> Result<(), IpError> {
+        self.ip("link delete eth0").map(drop)
+    }
+
+    /// Gives it an interface with its addresses, as it has at first.
+    ///
+    /// # Errors
+    /// If `ip` refuses, for example because there is one.
+    pub fn add_interface(&self) -> Result<(), IpError> {
+        self.interface_lines().iter().try_for_each(|line| ip(line).map(drop))
+    }
+
+    pub(crate) fn interface_lines(&self) -> [String; 5] {
+        let (bridge, name, namespace) = (&self.bridge, &self.name, &self.namespace);
+        [
+            format!("-n {bridge} link add {name} type veth peer name eth0 netns {namespace}"),
+            format!("-n {bridge} link set {name} master br0 up"),
+            format!("-n {namespace} address add {}/24 dev eth0", self.ipv4()),
+            format!("-n {namespace} address add {}/64 dev eth0 nodad", self.ipv6()),
+            format!("-n {namespace} link set eth0 up"),
+        ]
+    }
+
     /// Runs `ip` on it with the words of `line`: what it wrote to standard output.
     ///
     /// # Errors

@@ -130,7 +130,8 @@ impl Network {
         let host = Host::new(name, &self.prefix, number, Arc::clone(&self.directory));
         wire(name, &[format!("netns add {}", host.namespace())])?;
         silence_duplicate_detection(&host)?;
-        wire(name, &self.host_lines(&host))?;
+        wire(name, &[format!("-n {} link set lo up", host.namespace())])?;
+        wire(name, &host.interface_lines())?;
         Ok(host)
     }
 
@@ -146,18 +147,6 @@ impl Network {
             // Without snooping multicast reaches every port at once, as VRRP needs it.
             format!("-n {bridge} link add br0 type bridge mcast_snooping 0"),
             format!("-n {bridge} link set br0 up"),
-        ]
-    }
-
-    fn host_lines(&self, host: &Host) -> Vec<String> {
-        let (bridge, name, namespace) = (self.bridge(), host.name(), host.namespace());
-        vec![
-            format!("-n {namespace} link set lo up"),
-            format!("-n {bridge} link add {name} type veth peer name eth0 netns {namespace}"),
-            format!("-n {bridge} link set {name} master br0 up"),
-            format!("-n {namespace} address add {}/24 dev eth0", host.ipv4()),
-            format!("-n {namespace} address add {}/64 dev eth0 nodad", host.ipv6()),
-            format!("-n {namespace} link set eth0 up"),
         ]
     }
 
