@@ -858,7 +858,8 @@ impl Router {
             // In this order: who hears the advert and lets go leaves nobody without an owner.
             actions.push(Action::Advertise(priority));
             actions.push(Action::Announce(priority));
-            actions.push(Action::Probe);
+            // Nobody is asked now: in IPv6 the owner before answers everybody (RFC 4862, 5.4.3), and
+            // clients would believe it.
         }
         let grace = now + self.settings.lifetime + LATE_EXPIRY;
         self.state = State::Owner {
