@@ -11,3 +11,4 @@ mod real;
 mod rebalance;
 mod story;
 mod traps;
+mod vip;

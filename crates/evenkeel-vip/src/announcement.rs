@@ -7,7 +7,7 @@
 //! | [`arp_reply`] | spa = tpa = VIP, tha = sha (RFC 5944 4.6) | broadcast |
 //! | [`neighbour_advertisement`] | Override only, target link-layer address (RFC 4861 7.2.6) | `ff02::1` |
 //! | [`arp_probe`] | spa = 0, tpa = VIP (RFC 5227 2.1.1) | broadcast |
-//! | [`neighbour_probe`] | solicitation from `::` (RFC 4862 5.4.2) | its solicited-node group |
+//! | [`neighbour_probe`] | solicitation from our link-local address (RFC 4861 7.2.2) | its solicited-node group |
 //!
 //! Linux ignores a gratuitous ARP of any other form where its entry is younger than 1 s (`locktime`),
 //! and learns from the first two at once. Neither makes an entry where there is none.
@@ -60,11 +60,13 @@ pub fn announcements(mac: Mac, address: IpAddr, rank: Rank) -> impl Iterator<Ite
 }
 
 /// The question whether anybody has `address`. It changes no entry of any neighbour, and the kernel
-/// of the owner answers it; see [`Heard`].
-pub fn probe(mac: Mac, address: IpAddr) -> Frame {
-    match address {
-        IpAddr::V4(address) => arp_probe(mac, address),
-        IpAddr::V6(address) => neighbour_probe(mac, address),
+/// of the owner answers it, to us alone; see [`Heard`]. `None` if `source`, where our adverts come
+/// from, is of another family.
+pub fn probe(mac: Mac, source: IpAddr, address: IpAddr) -> Option<Frame> {
+    match (address, source) {
+        (IpAddr::V4(address), IpAddr::V4(_)) => Some(arp_probe(mac, address)),
+        (IpAddr::V6(address), IpAddr::V6(source)) => Some(neighbour_probe(mac, source, address)),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
     }
 }
 
@@ -105,16 +107,22 @@ pub fn neighbour_advertisement(mac: Mac, address: Ipv6Addr, rank: Rank) -> Frame
     icmp(mac, address, ALL_NODES, message)
 }
 
-/// A neighbour solicitation as duplicate address detection sends it.
-pub fn neighbour_probe(mac: Mac, address: Ipv6Addr) -> Frame {
-    let mut message = Bytes::<ADVERTISEMENT>::new();
+/// A neighbour solicitation as any host sends it, from an address that is not about to move.
+///
+/// Not from `::`, as duplicate address detection does it: the answer to that goes to all nodes and
+/// overrides what they know (RFC 4861 7.2.4). A new owner that asked so while the old one still has
+/// the address would have it take all its clients back.
+pub fn neighbour_probe(mac: Mac, source: Ipv6Addr, address: Ipv6Addr) -> Frame {
+    let mut message = Bytes::<{ ADVERTISEMENT + 8 }>::new();
     message.push(&[NEIGHBOUR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0]);
     message.push(&address.octets());
+    message.push(&[SOURCE_LINK_LAYER_ADDRESS, 1]);
+    message.push(&mac);
     let [.., a, b, c] = address.octets();
     // RFC 4291 2.7.1.
     let [ab, bc] = [u16::from_be_bytes([0xff, a]), u16::from_be_bytes([b, c])];
     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, ab, bc);
-    icmp(mac, Ipv6Addr::UNSPECIFIED, group, message)
+    icmp(mac, source, group, message)
 }
 
 /// Somebody said, by whatever frame, that it has an address.
@@ -134,10 +142,10 @@ pub struct Heard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Unasked: ARP with spa = tpa, of either operation; a neighbour advertisement without the flag
-    /// Solicited. In IPv6 the answer to a [`neighbour_probe`] looks the same.
+    /// Solicited.
     Announced,
     /// It was asked: an ARP reply with spa other than tpa, also to an [`arp_probe`]; a neighbour
-    /// advertisement with the flag Solicited.
+    /// advertisement with the flag Solicited, also to a [`neighbour_probe`].
     Answered,
     /// It asked for another address, from this one: an ARP request with spa other than tpa. A node
     /// does that which uses the address and does not announce it.
@@ -329,6 +337,7 @@ const OVERRIDE: u8 = 0x20;
 /// Of every message of neighbour discovery: no router has forwarded it.
 const HOP_LIMIT: u8 = 255;
 /// RFC 4861 4.6.1.
+const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 /// For experiments (RFC 4727). Who does not know an option ignores it (RFC 4861 4.6).
 const EXPERIMENT: u8 = 253;

@@ -117,7 +117,10 @@ fn the_owner_answers_a_probe_and_is_heard_when_it_uses_the_address() {
     let [a, b] = ["one", "two"].map(|name| network.host(name).unwrap());
     let mut frames = open_frames(&a);
     let owner = open_frames(&b).mac();
-    let ask = |frames: &FrameSocket, address| frames.send(&probe(frames.mac(), address)).unwrap();
+    let ask = |frames: &FrameSocket, address: IpAddr| {
+        let source = if address.is_ipv4() { address_v4(&a) } else { link_local(&a) };
+        frames.send(&probe(frames.mac(), source, address).unwrap()).unwrap();
+    };
     for address in [VIP.into(), VIP6.into()] {
         ask(&frames, address);
     }
@@ -132,7 +135,7 @@ fn the_owner_answers_a_probe_and_is_heard_when_it_uses_the_address() {
     assert_eq!(answer, Some(heard(Kind::Answered, VIP.into())));
     ask(&frames, VIP6.into());
     let answer = soon(|| frames.receive().unwrap());
-    assert_eq!(answer, Some(heard(Kind::Announced, VIP6.into())));
+    assert_eq!(answer, Some(heard(Kind::Answered, VIP6.into())));
 
     let speak = || UdpSocket::bind((VIP, 0))?.send_to(b"?", (Ipv4Addr::new(10, 0, 0, 250), 9));
     b.within(speak).unwrap().unwrap();
@@ -176,7 +179,7 @@ fn an_interface_that_is_gone_is_an_error_and_no_more() {
     let source = address_v4(&a);
     let mut adverts = open((&a, source));
     ip(&a, "link del eth0");
-    assert!(frames.send(&probe(frames.mac(), VIP.into())).is_err());
+    assert!(frames.send(&probe(frames.mac(), source, VIP.into()).unwrap()).is_err());
     let wire = advert(source, 1).write(source, adverts.group(), Checksum::Keepalived);
     assert!(adverts.send(&wire, adverts.group()).is_err());
     for _ in 0..3 {

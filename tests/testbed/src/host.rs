@@ -164,6 +164,40 @@ impl Host {
         })?
     }
 
+    /// Runs `ip` on it with the words of `line`: what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If `ip` refuses.
+    pub fn ip(&self, line: &str) -> Result<String, IpError> {
+        ip(&format!("-n {} {line}", self.namespace))
+    }
+
+    /// The link-layer address of its interface.
+    ///
+    /// # Errors
+    /// If `ip` refuses, for example because the network is gone.
+    pub fn mac(&self) -> Result<String, IpError> {
+        let link = self.ip(&format!("-o link show dev {}", self.interface()))?;
+        Ok(after(&link, "link/ether").unwrap_or_default())
+    }
+
+    /// Where its kernel believes that an address is: a link-layer address, if it knows one.
+    ///
+    /// # Errors
+    /// If `ip` refuses, for example because the network is gone.
+    pub fn believes(&self, address: IpAddr) -> Result<Option<String>, IpError> {
+        let known = self.ip(&format!("neigh show to {address} dev {}", self.interface()))?;
+        Ok(after(&known, "lladdr"))
+    }
+
+    /// Has its kernel forget where its neighbours are.
+    ///
+    /// # Errors
+    /// If `ip` refuses, for example because the network is gone.
+    pub fn forget_neighbours(&self) -> Result<(), IpError> {
+        self.ip(&format!("neigh flush dev {}", self.interface())).map(drop)
+    }
+
     fn plug(&self, state: &str) -> Result<(), IpError> {
         ip(&format!("-n {} link set {} {state}", self.bridge, self.name)).map(drop)
     }
@@ -302,6 +336,11 @@ impl Namespace {
             |error| EnterError::Move { namespace: self.name, source: io::Error::from(error) },
         )
     }
+}
+
+/// The word after another.
+fn after(text: &str, word: &str) -> Option<String> {
+    text.split_whitespace().skip_while(|here| *here != word).nth(1).map(str::to_owned)
 }
 
 /// What a command is before it becomes its program: `sh -c BECOME sh <our pid> <host> PROGRAM`.

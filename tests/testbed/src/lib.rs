@@ -15,19 +15,23 @@
 //! - What belongs to a test process carries its pid in its name. Nothing else is touched.
 //! - Every wait has a bound.
 
+mod adverts;
 mod assets;
 mod certificates;
 mod control_plane;
 mod filter;
+mod holders;
 mod host;
 mod https;
 mod ip;
 mod leftovers;
 mod load;
 mod network;
+mod plain;
 mod process;
 mod requirements;
 
+pub use adverts::{Advert, Adverts};
 pub use assets::{Assets, BuildError, Program};
 pub use certificates::{CertificateError, Credentials, User};
 pub use control_plane::{
@@ -35,10 +39,14 @@ pub use control_plane::{
     StartError,
 };
 pub use filter::{Filter, FilterError};
+pub use holders::{Holders, HoldersError, Held};
 pub use host::{EnterError, FetchError, Host, KernelError};
 pub use https::{HttpsError, Identity, IdentityError};
 pub use ip::IpError;
 pub use load::{Attempt, Failure, Felt, Kept, Load, LoadError, LoadOptions, Signs, Ticks, Watched};
 pub use network::{Network, NetworkError};
+pub use plain::{Greeter, Knock, Knocks, PlainError, Stays};
 pub use process::{Process, ProcessError};
-pub use requirements::{Missing, or_skip, require, require_filters, require_network};
+pub use requirements::{
+    Missing, or_skip, require, require_filters, require_network, require_program,
+};

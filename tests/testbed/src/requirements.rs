@@ -106,7 +106,11 @@ pub fn or_skip<T>(required: Result<T, Missing>) -> Option<T> {
     None
 }
 
-pub(crate) fn require_program(program: &'static str, package: &'static str) -> Result<(), Missing> {
+/// Checks that a program is there.
+///
+/// # Errors
+/// That it is missing, and in which package of Debian it is.
+pub fn require_program(program: &'static str, package: &'static str) -> Result<(), Missing> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     found.then_some(()).ok_or(Missing::Program { program, package })

@@ -25,8 +25,9 @@ const ADVERTISEMENT_FRAME: &str = "333300000001 02000000000a 86dd
     02 01 02000000000a
     fd 04 45564b4c 01 4d e8 00000000000000 fe80000000000000000000fffe00000a";
 const SOLICITATION_FRAME: &str = "3333ff010064 02000000000a 86dd
-    60000000 0018 3a ff 00000000000000000000000000000000 ff0200000000000000000001ff010064
-    87 00 7cdd 00000000 fd000000000000000000000000010064";
+    60000000 0020 3a ff fe80000000000000000000fffe00000a ff0200000000000000000001ff010064
+    87 00 7c3f 00000000 fd000000000000000000000000010064
+    01 01 02000000000a";
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> =
@@ -50,7 +51,7 @@ fn the_frames_are_these() {
     assert_eq!(arp_probe(MAC, VIP).to_vec(), bytes(PROBE));
     let frame = neighbour_advertisement(MAC, VIP6, RANK6).to_vec();
     assert_eq!(frame, bytes(ADVERTISEMENT_FRAME), "{frame:02x?}");
-    let frame = neighbour_probe(MAC, VIP6).to_vec();
+    let frame = probe(MAC, RANK6.source, VIP6.into()).unwrap().to_vec();
     assert_eq!(frame, bytes(SOLICITATION_FRAME), "{frame:02x?}");
 }
 
@@ -61,8 +62,8 @@ fn an_address_is_announced_and_probed_in_all_its_forms() {
     };
     assert_eq!(announced(VIP.into(), RANK), [bytes(REQUEST), bytes(REPLY)]);
     assert_eq!(announced(VIP6.into(), RANK6), [bytes(ADVERTISEMENT_FRAME)]);
-    assert_eq!(probe(MAC, VIP.into()).to_vec(), bytes(PROBE));
-    assert_eq!(probe(MAC, VIP6.into()).to_vec(), bytes(SOLICITATION_FRAME));
+    assert_eq!(probe(MAC, RANK.source, VIP.into()).map(|frame| frame.to_vec()), Some(bytes(PROBE)));
+    assert_eq!(probe(MAC, RANK.source, VIP6.into()).map(|frame| frame.to_vec()), None);
 }
 
 #[test]

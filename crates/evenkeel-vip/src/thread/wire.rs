@@ -136,7 +136,10 @@ impl Wire {
         let Some(frames) = &open.frames else { return Ok(()) };
         let mut all = Ok(());
         for address in &open.vip {
-            all = all.and(frames.send(&announcement::probe(frames.mac(), *address)));
+            let Some(source) = open.source(*address) else { continue };
+            if let Some(frame) = announcement::probe(frames.mac(), source, *address) {
+                all = all.and(frames.send(&frame));
+            }
         }
         all
     }
@@ -184,8 +187,13 @@ impl Wire {
 
 impl Open {
     fn rank(&self, address: IpAddr, priority: u8) -> Option<Rank> {
+        Some(Rank { vrid: self.vrid, priority, source: self.source(address)? })
+    }
+
+    /// Where adverts for an address come from.
+    fn source(&self, address: IpAddr) -> Option<IpAddr> {
         let family = self.families.iter().find(|f| f.source.is_ipv4() == address.is_ipv4())?;
-        Some(Rank { vrid: self.vrid, priority, source: family.source })
+        Some(family.source)
     }
 }
 
