@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Holds deploy/ to the program and to what reads it: Kubernetes, systemd, Prometheus.
+# Holds deploy/ to the program and to what reads it: Kubernetes, systemd, BIRD, Python, Prometheus.
 #
 # A step of tests/gate.sh, which gives it EVENKEEL, the built program, CONTROLPLANE, the built
-# control plane, and in the PATH kubernetes-validate, promtool and a python3 that knows YAML.
+# control plane, and in the PATH kubernetes-validate, promtool and a python3 that knows YAML. Where
+# systemd-analyze or bird is missing, that is said, and with CI=true it is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,6 +27,11 @@ unit() {
     sed -n "s/^$1=//p" deploy/evenkeel.service
 }
 
+# drop_in KEY: the same of what a virtual IP adds to the unit.
+drop_in() {
+    sed -n "s/^$1=//p" deploy/evenkeel.service.d/vip.conf
+}
+
 # image KEY: the words of an instruction of the container file, which are a JSON list.
 image() {
     sed -n "s/^$1 //p" deploy/Containerfile | python3 -c 'import json, sys; print(*json.load(sys.stdin))'
@@ -47,25 +53,78 @@ print(answer.status)
 EOF
 }
 
+# has PROGRAM FILE: whether there is the program that a file is checked with.
+has() {
+    command -v "$1" >/dev/null && return
+    [[ "${CI:-}" != true ]] || fail "there is no $1 to check $2 with"
+    echo "deploy: NOT CHECKED: $2, since there is no $1" >&2
+    return 1
+}
+
 kubernetes_takes_the_manifests() {
-    if [[ -v KUBEBUILDER_ASSETS ]]; then
-        "$KUBEBUILDER_ASSETS/kubectl" kustomize deploy/static-pod >"$work/pod.yaml"
-    else
-        "$CONTROLPLANE" kubectl kustomize deploy/static-pod >"$work/pod.yaml"
-    fi
-    kubernetes-validate --strict "$work/pod.yaml" deploy/rbac.yaml
+    local kubectl=("$CONTROLPLANE" kubectl) pod
+    [[ ! -v KUBEBUILDER_ASSETS ]] || kubectl=("$KUBEBUILDER_ASSETS/kubectl")
+    for pod in pod pod-vip; do
+        "${kubectl[@]}" kustomize "deploy/static-$pod" >"$work/$pod.yaml"
+    done
+    kubernetes-validate --strict "$work/pod.yaml" "$work/pod-vip.yaml" deploy/rbac.yaml
 }
 
 # The unit of which systemd-analyze says anything at all is wrong: for an unknown key it exits with 0.
 systemd_takes_the_unit() {
-    if ! command -v systemd-analyze >/dev/null; then
-        echo "deploy: NOT CHECKED by systemd: there is no systemd-analyze" >&2
-        return
-    fi
-    sed "s|^ExecStart=/usr/bin/evenkeel|ExecStart=$EVENKEEL|" deploy/evenkeel.service >"$work/evenkeel.service"
-    local said
-    said="$(systemd-analyze verify --man=no "$work/evenkeel.service" 2>&1)" || true
-    [[ -z "$said" ]] || fail "systemd-analyze verify: $said"
+    has systemd-analyze deploy/evenkeel.service || return 0
+    local file said
+    for file in "$work"/{alone,vip}/evenkeel.service; do
+        mkdir "${file%/*}"
+        sed "s|^ExecStart=/usr/bin/evenkeel|ExecStart=$EVENKEEL|" deploy/evenkeel.service >"$file"
+        [[ "$file" != */vip/* ]] || cp -r deploy/evenkeel.service.d "$file.d"
+        said="$(systemd-analyze verify --man=no "$file" 2>&1)" || true
+        [[ -z "$said" ]] || fail "systemd-analyze verify: $said"
+    done
+}
+
+# deploy/route/frr.conf is not checked: what would, `vtysh -C`, comes with all of FRR.
+bird_takes_the_routes() {
+    has bird deploy/route/bird.conf || return 0
+    bird -p -c deploy/route/bird.conf || fail "bird does not take deploy/route/bird.conf"
+}
+
+# By the oldest Python that they say they need. What they do, crates/evenkeel-vip tests.
+python_takes_the_hooks() {
+    local hook
+    for hook in deploy/hooks/*; do
+        [[ "$hook" != *.md ]] || continue
+        [[ -x "$hook" ]] || fail "$hook cannot be started"
+        python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), feature_version=(3, 8))' \
+            "$hook" || fail "$hook is no Python 3.8"
+    done
+}
+
+# A virtual IP gets two capabilities and nothing else.
+rights_agree() {
+    local key spec="$work/pod-vip.yaml"
+    for key in AmbientCapabilities CapabilityBoundingSet; do
+        [[ "$(drop_in "$key")" == "CAP_NET_ADMIN CAP_NET_RAW" ]] || fail "the drop-in has another $key"
+        [[ -z "$(unit "$key")" ]] || fail "the unit alone has $key"
+    done
+    [[ "$(drop_in PrivateUsers)" == no ]] || fail "the drop-in's capabilities would not count on the host"
+
+    local container='it["spec"]["containers"][0]'
+    [[ "$(yaml "$spec" "$container['securityContext']")" == \
+        "$(yaml "$work/pod.yaml" "{**$container['securityContext'],
+            'capabilities': {'add': ['NET_ADMIN', 'NET_RAW'], 'drop': ['ALL']}}")" ]] ||
+        fail "the pod with a VIP: $(yaml "$spec" "$container['securityContext']")"
+    [[ "$(yaml "$spec" 'it["spec"]["securityContext"]')" == \
+        "{'runAsGroup': 0, 'runAsUser': 0, 'seccompProfile': {'type': 'RuntimeDefault'}}" ]] ||
+        fail "the pod with a VIP: $(yaml "$spec" 'it["spec"]["securityContext"]')"
+    # Two pods of the host's network that name one port exclude each other, and the API server names it.
+    [[ "$(yaml "$spec" "'ports' in $container")" == False ]] || fail "the pod with a VIP names a port"
+}
+
+# same EXPRESSION: what both pods must have alike.
+same() {
+    [[ "$(yaml "$work/pod.yaml" "$1")" == "$(yaml "$work/pod-vip.yaml" "$1")" ]] ||
+        fail "the pod with a VIP has another $1"
 }
 
 # What stands on both sides of an interface and is easily changed on one only.
@@ -79,6 +138,18 @@ numbers_agree() {
         fail "the pod's terminationGracePeriodSeconds cuts the drain of ${drain}s short"
 
     local probes probed
+    # The pod with a VIP is held to the same numbers by being the same.
+    for probed in terminationGracePeriodSeconds hostNetwork priority priorityClassName volumes; do
+        same "it['spec']['$probed']"
+    done
+    for probed in args startupProbe livenessProbe readinessProbe volumeMounts; do
+        same "it['spec']['containers'][0]['$probed']"
+    done
+    local address
+    address="$(yaml config/examples/vip-kubeadm.yaml 'it["services"][0]["listen"]["addresses"][0]')"
+    grep -q -e "--control-plane-endpoint $address " deploy/README.md ||
+        fail "deploy/README.md has another endpoint than $address, of config/examples/vip-kubeadm.yaml"
+
     probes='it["spec"]["containers"][0][p + "Probe"]["httpGet"] for p in ("startup", "liveness", "readiness")'
     probed="$(yaml "$work/pod.yaml" "{(g['host'] + ':' + str(g['port'])) for g in ($probes)} == {'$admin'}")"
     [[ "$probed" == True ]] || fail "the pod is not probed at $admin, the default of admin.listen"
@@ -151,6 +222,9 @@ EOF
 
 kubernetes_takes_the_manifests
 systemd_takes_the_unit
+bird_takes_the_routes
+python_takes_the_hooks
+rights_agree
 numbers_agree
 read -ra command <<<"$(unit ExecStart)"
 starts "the unit" "${command[@]}"

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::holder::Holder;
 use crate::kept::Span;
 use crate::number::seconds;
+use crate::owners::Change;
 use crate::prober::{Attempt, Probed};
 use crate::row::{Fault, Row};
 use crate::timeline::{Apart, Timeline};
@@ -68,8 +69,8 @@ pub(crate) struct Sample {
     pub(crate) new: usize,
     /// Those of them that failed.
     pub(crate) failed: usize,
-    /// Why the first of them failed.
-    pub(crate) first_failure: Option<String>,
+    /// Those of them, at most [`FAILURES`].
+    pub(crate) failures: Vec<Failure>,
     /// How the kept connections ended that were open when an owner went.
     pub(crate) kept: Ends,
     /// How long there were two owners or more, whether they could hear each other or not.
@@ -85,6 +86,8 @@ pub(crate) struct Sample {
     pub(crate) gave_up: Option<f64>,
     /// When there was for the last time another number of owners than one. None: in the end.
     pub(crate) settled: Option<f64>,
+    /// Who came to have it, and who had it no more.
+    pub(crate) changes: Vec<Moved>,
     /// How often a host came to have it.
     pub(crate) claims: usize,
     /// Whether the first owner took it back after the fault was undone, or has it still in the end.
@@ -109,6 +112,30 @@ pub(crate) struct Gap {
     pub(crate) open: bool,
 }
 
+/// A new connection that failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Failure {
+    /// When it was sent, after the fault began; before, if negative.
+    pub(crate) sent: f64,
+    /// How long it took to fail.
+    pub(crate) took: f64,
+    /// Why it failed.
+    pub(crate) error: String,
+}
+
+/// A host came to have the address, or had it no more.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Moved {
+    /// When that was, after the fault began.
+    pub(crate) at: f64,
+    /// The number of the router, from 1.
+    pub(crate) router: usize,
+    /// Whether it has it now.
+    pub(crate) has: bool,
+}
+
 /// How many kept connections ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,8 +155,7 @@ impl Sample {
         let Seen { began, undone, disruptions, apart, probed, spans, timeline, .. } = &seen;
         let new: Vec<&Attempt> =
             probed.attempts.iter().filter(|one| one.sent + one.took >= *began).collect();
-        let failures: Vec<&String> =
-            new.iter().filter_map(|one| one.answer.as_ref().err()).collect();
+        let failures = new.iter().filter_map(|one| failure(one, *began));
         let after = |gave_up: Option<Duration>| gave_up.map(seconds);
         let stall = stall(&probed.attempts, *began);
         let flaw = seen.flaw.clone().or_else(|| {
@@ -143,8 +169,8 @@ impl Sample {
             gap: gap(probed, *began, *undone),
             gap_after: gap(probed, *undone, probed.until),
             new: new.len(),
-            failed: failures.len(),
-            first_failure: failures.first().map(|failure| (*failure).clone()),
+            failed: failures.clone().count(),
+            failures: failures.take(FAILURES).collect(),
             kept: ends(spans, disruptions),
             two_owners: seconds(timeline.how_long(*began, |owners| owners > 1)),
             conflict: seconds(timeline.longest_conflict(*began, apart)),
@@ -152,6 +178,7 @@ impl Sample {
             no_owner: seconds(timeline.how_long(*began, |owners| owners == 0)),
             gave_up: after(timeline.gave_up(0, *began, *undone)),
             settled: after(timeline.settled(*began, *undone)),
+            changes: timeline.changes_after(*began).map(|change| moved(change, *began)).collect(),
             claims: timeline.claims(*began),
             taken_back: timeline.has_or_takes(0, *undone),
             believes: seen.believes,
@@ -160,6 +187,18 @@ impl Sample {
             flaw,
         }
     }
+}
+
+fn failure(attempt: &Attempt, began: Instant) -> Option<Failure> {
+    let before = seconds(began.saturating_duration_since(attempt.sent));
+    let after = seconds(attempt.sent.saturating_duration_since(began));
+    let error = attempt.answer.as_ref().err()?.clone();
+    Some(Failure { sent: after - before, took: seconds(attempt.took), error })
+}
+
+fn moved(change: &Change, began: Instant) -> Moved {
+    let Change { at, host, has } = *change;
+    Moved { at: seconds(at.saturating_duration_since(began)), router: host + 1, has }
 }
 
 /// The longest between two good connections that began before `to` and did not end before `from`.
@@ -195,6 +234,8 @@ fn stall(attempts: &[Attempt], from: Instant) -> Duration {
     pairs.map(|(one, next)| next.sent.duration_since(one.sent)).max().unwrap_or_default()
 }
 
+/// How many failures are told: a second of them.
+const FAILURES: usize = 50;
 /// How soon a kept connection must be ended.
 pub(crate) const PROMPT: Duration = Duration::from_millis(200);
 /// The pause between two good connections is far below.
@@ -205,7 +246,6 @@ const STALL: Duration = Duration::from_millis(35);
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::owners::Change;
 
     fn row(name: &str) -> Row {
         Row::named(name).unwrap()
@@ -222,7 +262,7 @@ pub(crate) mod tests {
             gap_after: Gap { seconds: 0.022, open: false },
             new: 200,
             failed,
-            first_failure: None,
+            failures: Vec::new(),
             kept: Ends { prompt: 30, late: 0, silent: 0 },
             two_owners: 0.0,
             conflict: 0.0,
@@ -230,6 +270,7 @@ pub(crate) mod tests {
             no_owner: 0.0,
             gave_up: Some(1.2),
             settled: Some(0.0),
+            changes: Vec::new(),
             claims: 0,
             taken_back: false,
             believes: Some(true),
@@ -310,6 +351,8 @@ pub(crate) mod tests {
         assert_eq!((sample.gap.seconds, sample.failed), (1.18, 10));
         assert_eq!((sample.two_owners, sample.conflict, sample.conflict_after), (0.2, 0.05, 0.0));
         assert_eq!((sample.gave_up, sample.settled, sample.claims), (Some(0.3), Some(0.3), 1));
+        assert_eq!(sample.changes[1], Moved { at: 0.3, router: 1, has: false });
+        assert_eq!(sample.failures[0], Failure { sent: 0.0, took: 0.001, error: "refused".into() });
         assert_eq!((sample.taken_back, sample.flaw), (false, None));
     }
 }

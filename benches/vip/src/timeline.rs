@@ -73,9 +73,14 @@ impl Timeline {
         self.last(from, to, |owners| owners.len() != 1)
     }
 
+    /// What changed from an instant on.
+    pub(crate) fn changes_after(&self, from: Instant) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(move |change| change.at >= from)
+    }
+
     /// How often, from an instant on, a host came to have it that had it not.
     pub(crate) fn claims(&self, from: Instant) -> usize {
-        self.changes.iter().filter(|change| change.at >= from && change.has).count()
+        self.changes_after(from).filter(|change| change.has).count()
     }
 
     /// Whether a host came to have it after an instant, or has it in the end.

@@ -114,12 +114,10 @@ impl Addresses {
     /// Adds the address to the link, or renews it, for `lifetime`: whole seconds, rounded up.
     ///
     /// The host does not choose it as a source. IPv6 has a rule for that: it is deprecated
-    /// (RFC 6724, rule 3). IPv4 has only scopes: on a network interface the address has scope
-    /// `host`, with which no route takes it, while ARP answers for it (unless `arp_ignore` is 3).
-    /// With scope `link` those routes to a link take it that name no source, with `global` all may
-    /// (measured). The greater scope has a price: the kernel lists it first, so that who asks for
-    /// *the* address of a link (`SIOCGIFADDR`, `redirect` of nftables) gets it. On the loopback link it has scope
-    /// `global`: routing daemons announce no other.
+    /// (RFC 6724, rule 3). IPv4 has none: routes that name no source take the first address of the
+    /// link (measured), and so do kubelets and CNI plugins that look for the address of the node. So
+    /// it must not be the first: see [`Addresses::comes_first`]. With a greater scope than `global`
+    /// no route takes it, and the kernel lists it first (measured), which is worse.
     ///
     /// An address of IPv4 works when this returns. One of IPv6 works when the kernel tells that it is
     /// new ([`Change::AddressNew`](crate::monitor::Change)): another thread of the kernel makes its
@@ -139,8 +137,7 @@ impl Addresses {
         let [v0, v1, v2, v3] = valid.to_ne_bytes();
         // Preferred for 0 s, valid for so long; then two times that only the kernel writes.
         let cache = [0, 0, 0, 0, v0, v1, v2, v3, 0, 0, 0, 0, 0, 0, 0, 0];
-        let scope = if link == LOOPBACK { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_HOST };
-        let header = address_header(address, scope, link);
+        let header = address_header(address, libc::RT_SCOPE_UNIVERSE, link);
         let flags = libc_flags(libc::NLM_F_CREATE | libc::NLM_F_REPLACE);
         self.netlink.request(
             libc::RTM_NEWADDR,
@@ -157,6 +154,16 @@ impl Addresses {
             },
             |_message| {},
         )
+    }
+
+    /// Whether one of these IPv4 addresses that we hold comes before the link's own in `list`, as
+    /// it does once that was removed and added again: then it is to be removed and held anew, which
+    /// takes well under a millisecond.
+    pub fn comes_first(list: &[Assigned], vip: &[IpAddr], link: u32) -> bool {
+        let on_link = || list.iter().filter(|there| there.link == link && there.address.is_ipv4());
+        let held = on_link().position(|there| there.ours && vip.contains(&there.address));
+        let own = on_link().position(Assigned::is_own);
+        matches!((held, own), (Some(held), Some(own)) if held < own)
     }
 
     /// Takes the address from the link; `false` if it was not there.

@@ -858,7 +858,8 @@ impl Router {
             // In this order: who hears the advert and lets go leaves nobody without an owner.
             actions.push(Action::Advertise(priority));
             actions.push(Action::Announce(priority));
-            actions.push(Action::Probe);
+            // Nobody is asked now: it was, where nobody was heard, and else the owner before may still
+            // have the address rightly.
         }
         let grace = now + self.settings.lifetime + LATE_EXPIRY;
         self.state = State::Owner {

@@ -195,6 +195,17 @@ fn the_address_is_served_and_never_a_source() {
         ip(&host, "address del fd00::21/64 dev eth0");
         ip(&host, "address add fd00::21/64 dev eth0 nodad");
         ip(&host, "-6 route replace 2001:db8:1::/64 dev eth0");
+        let list = kernel.addresses.list().unwrap();
+        let first = Addresses::comes_first(&list, &VIPS, link);
+        assert_eq!(first, link == kernel.link);
+        if first {
+            for vip in VIPS {
+                kernel.addresses.remove(vip, link).unwrap();
+                kernel.addresses.hold(vip, link, Duration::from_secs(60)).unwrap();
+            }
+            let list = kernel.addresses.list().unwrap();
+            assert!(!Addresses::comes_first(&list, &VIPS, link));
+        }
         let chosen = host.within(sources).unwrap();
         println!("on link {link}: {chosen:?}");
         assert!(VIPS.iter().all(|vip| !chosen.contains(vip)), "{chosen:?}");

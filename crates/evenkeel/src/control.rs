@@ -111,6 +111,11 @@ async fn answer(ask: Ask, vips: &[RunningVip]) -> Answer {
         },
     };
     let name = &vip.config.name;
+    if !vip.config.elects() {
+        return Answer::Refused(format!(
+            "{name}: in the mode route every node that serves has it; to take this one out, end evenkeel here"
+        ));
+    }
     match vip.move_away().await {
         Moved::Away => {
             let owner = vip.view.borrow().peer.as_ref().map(|(owner, _)| owner.clone());

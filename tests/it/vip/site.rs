@@ -91,7 +91,8 @@ impl Site {
             self.routers.iter().enumerate().filter(|(_, router)| router.evenkeel.is_some()).all(
                 |(place, router)| {
                     let vip = router.vip();
-                    let heard = vip.owner.is_some_and(|owner| addresses.contains(&owner)) && vip.state == "backup";
+                    let heard = vip.owner.is_some_and(|owner| addresses.contains(&owner))
+                        && vip.state == "backup";
                     let owns = vip.state == "owner";
                     vip.class.as_deref() == Some("healthy")
                         && if place == owner { owns } else { heard }
@@ -119,9 +120,11 @@ impl Site {
     /// Waits until exactly one of the routers has the VIP, and that is another one than `before`;
     /// its place.
     pub(super) fn wait_moved(&self, before: usize, limit: Duration) -> usize {
-        wait("one other router has it", limit, || {
-            matches!(self.holders().as_slice(), [one] if *one != before)
-        });
+        wait(
+            "one other router has it",
+            limit,
+            || matches!(self.holders().as_slice(), [one] if *one != before),
+        );
         self.holders()[0]
     }
 

@@ -1,6 +1,6 @@
 //! What status, events, metrics and `evenkeel vip` say.
 
-use super::site::{HEAD, SLACK, SERVICE4, Site, VIP4, VIP6, wait};
+use super::site::{HEAD, SERVICE4, SLACK, Site, VIP4, VIP6, wait};
 use crate::harness::{stderr, stdout};
 
 #[test]

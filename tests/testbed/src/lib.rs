@@ -39,7 +39,7 @@ pub use control_plane::{
     StartError,
 };
 pub use filter::{Filter, FilterError};
-pub use holders::{Holders, HoldersError, Held};
+pub use holders::{Held, Holders, HoldersError};
 pub use host::{EnterError, FetchError, Host, KernelError};
 pub use https::{HttpsError, Identity, IdentityError};
 pub use ip::IpError;

@@ -31,7 +31,8 @@ services:
 
 /// A command that runs it on a host.
 pub(crate) fn command(host: &Host, programs: &Programs) -> Result<Command, Failed> {
-    let path = host.directory().join("evenkeel.yaml");
+    // A file each: another evenkeel may be reading while this one is written.
+    let path = host.directory().join(format!("{}-evenkeel.yaml", host.name()));
     fs::write(&path, evenkeel_config()).doing(|| format!("write {}", path.display()))?;
     let mut command = host.command(&programs.evenkeel);
     let ours = ["CONFIG", "KUBECONFIG", "ADMIN", "LOG_LEVEL", "LOG_FORMAT", "COLOR"];

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use crate::addresses::{Addresses, Link};
+use crate::addresses::{Addresses, Assigned, Link};
 use crate::config::{Mode, VipConfig};
 use crate::monitor::{Change, Monitor};
 use crate::router::Obstacle;
@@ -49,6 +49,8 @@ pub(super) struct Links {
     is_routed: bool,
     /// The addresses are put on the link; else they are none of the kernel's business.
     assigns: bool,
+    /// Of so many addresses we will hear that they are gone, because we took them ourselves.
+    taken: usize,
 }
 
 impl Links {
@@ -60,6 +62,7 @@ impl Links {
             holder: None,
             is_routed: matches!(config.mode, Mode::Route(_)),
             assigns: config.assigns(),
+            taken: 0,
         })
     }
 
@@ -87,9 +90,13 @@ impl Links {
         let mut changes = Changes::default();
         let holder = self.holder;
         let is_known = self.last.as_ref().is_some_and(Result::is_ok);
+        let taken = &mut self.taken;
         self.monitor.read(|change| match change {
             Change::Link { index, .. } | Change::LinkGone { index } => {
                 changes.look |= !is_known || holder == Some(index);
+            }
+            Change::AddressGone { address, .. } if *taken > 0 && vip.contains(&address) => {
+                *taken -= 1;
             }
             Change::AddressGone { address, link } if vip.contains(&address) => {
                 changes.address_gone |= holder == Some(link);
@@ -144,6 +151,9 @@ impl Links {
             return Ok(Err(Obstacle::NoCarrier));
         }
         let all = self.addresses.list()?;
+        if !self.is_routed && Addresses::comes_first(&all, &config.addresses, link.index) {
+            self.put_last(config, &all, link.index)?;
+        }
         let not_ours = all.iter().filter(|there| !there.ours);
         let mut own: Vec<IpAddr> = not_ours.map(|there| there.address).collect();
         if self.assigns && own.iter().any(|own| config.addresses.contains(own)) {
@@ -165,6 +175,17 @@ impl Links {
             sources.push(address.into());
         }
         Ok(Ok(Place { link, sources, own }))
+    }
+
+    /// Puts our IPv4 addresses behind the link's own.
+    fn put_last(&mut self, config: &VipConfig, all: &[Assigned], link: u32) -> io::Result<()> {
+        let held = all.iter().filter(|there| there.ours && there.link == link);
+        let held = held.filter(|there| there.address.is_ipv4());
+        for address in held.map(|there| there.address).filter(|a| config.addresses.contains(a)) {
+            self.taken += usize::from(self.addresses.remove(address, link)?);
+            self.addresses.hold(address, link, config.lifetime.duration())?;
+        }
+        Ok(())
     }
 
     /// The link with an address that is among the peers, or else in a subnet with one.

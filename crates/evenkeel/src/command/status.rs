@@ -56,8 +56,7 @@ pub(crate) fn show(status: &Status, out: &mut impl Write) -> anyhow::Result<()> 
     }
     for vip in &status.vips {
         let (glyph, style) = vip_mark(vip);
-        let why = &vip.why;
-        writeln!(out, "{style}{glyph} vip {}: {}, {why}{style:#}", vip.name, vip_words(vip))?;
+        writeln!(out, "{style}{glyph} vip {}: {}{style:#}", vip.name, vip_words(vip))?;
         for warning in &vip.warnings {
             let style = AnsiColor::Yellow.on_default();
             writeln!(out, "  {style}! {warning}{style:#}")?;
@@ -89,9 +88,15 @@ pub(crate) fn show(status: &Status, out: &mut impl Write) -> anyhow::Result<()> 
 
 fn vip_words(vip: &VipStatus) -> String {
     match (&vip.owner, vip.owned) {
-        (_, true) => format!("on this node for {}", age(vip.since_seconds)),
-        (Some(owner), false) => format!("on {owner}; this node is {}", vip.state),
-        (None, false) => format!("not on this node, which is {}", vip.state),
+        (_, true) => {
+            format!("this node is {} for {}: {}", vip.state, age(vip.since_seconds), vip.why)
+        }
+        (Some(owner), false) => format!("{owner} has it; this node is {}", vip.state),
+        (None, false) if vip.state == "backup" => {
+            let class = vip.class.as_deref().unwrap_or("new");
+            format!("nobody is heard to have it; this node is {class}: {}", vip.class_why)
+        }
+        (None, false) => format!("this node is {}: {}", vip.state, vip.why),
     }
 }
 

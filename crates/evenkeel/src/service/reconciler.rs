@@ -324,6 +324,12 @@ impl Reconciler {
             return;
         }
         let Evidence { health, class } = report.evidence;
+        if before.health == Health::Dead && health == Health::Dead {
+            // A host that is gone looks in turns as if no packet came back, and as if there were no
+            // way to it: that is no news.
+            self.decide();
+            return;
+        }
         tracing::info!(
             service = %self.config.name,
             backend = %report.endpoint,

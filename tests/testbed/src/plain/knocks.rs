@@ -121,9 +121,7 @@ async fn ask(server: SocketAddr) -> std::io::Result<String> {
     let mut name = [0; 64];
     match stream.read(&mut name).await? {
         0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        length => {
-            Ok(String::from_utf8_lossy(name.get(..length).unwrap_or_default()).into_owned())
-        }
+        length => Ok(String::from_utf8_lossy(name.get(..length).unwrap_or_default()).into_owned()),
     }
 }
 
