@@ -42,6 +42,7 @@ tools() {
     debian ip iproute2
     debian nft nftables
     debian keepalived keepalived
+    debian bird bird2
     debian setpriv util-linux
     debian cc "gcc libc6-dev"
     mkdir -p "$cache"

@@ -20,7 +20,7 @@ mod killed;
 mod lost;
 mod parted;
 mod planned;
-//mod route;
+mod route;
 mod same_port;
 mod site;
 mod strangers;

@@ -253,10 +253,11 @@ impl Router {
     }
 }
 
-/// Where the adverts of a host come from: its IPv4 address and its link-local one.
+/// Where the adverts of a host come from: its IPv4 address, and the link-local one that the kernel
+/// has made of that of the network card.
 pub(super) fn sources(host: &Host) -> [String; 2] {
     let addresses = host.ip("-6 -o address show dev eth0 scope link").unwrap();
-    let link_local = addresses.split_whitespace().skip_while(|word| *word != "inet6").nth(1);
+    let link_local = addresses.split_whitespace().find(|word| word.contains("ff:fe"));
     let link_local = link_local.and_then(|address| address.split('/').next()).unwrap_or_default();
     [host.ipv4().to_string(), link_local.to_owned()]
 }
