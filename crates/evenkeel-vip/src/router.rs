@@ -329,6 +329,11 @@ impl Router {
         if !self.settings.elects {
             return;
         }
+        // What the others count from is our last advert, and that may be older than our last turn.
+        let asleep = match &self.state {
+            State::Owner { advertised, .. } => asleep.max(now.saturating_sub(*advertised)),
+            State::Down | State::Backup { .. } | State::Yielding { .. } | State::Ended => asleep,
+        };
         match &mut self.state {
             State::Owner { .. } | State::Yielding { .. }
                 if asleep > interval * SILENT_INTERVALS =>

@@ -271,7 +271,8 @@ fn who_was_stopped_lets_go_and_says_nothing_first() {
     assert!(rig.sent().is_empty());
     assert_eq!(Class::of_priority(rig.router.priority(rig.now)), Class::LastResort);
     let mut short = Rig::owner();
-    short.now += ms(250);
+    // Its last advert is up to an interval older than its last turn.
+    short.now += ms(200);
     short.turn(None);
     assert_eq!(short.router.state(), StateName::Owner);
 }
@@ -406,4 +407,19 @@ fn a_long_sleep_that_was_asked_for_puts_nothing_off_and_a_late_turn_does() {
     rig.hear(21, 210);
     rig.run(ms(300));
     assert_eq!(rig.router.state(), StateName::Backup);
+}
+
+#[test]
+fn a_stall_counts_from_the_last_advert_and_not_from_the_last_turn() {
+    let mut rig = Rig::owner();
+    rig.run(ms(20));
+    let advertised = rig.when(&Action::Advertise(224));
+    rig.now = advertised + ms(60);
+    rig.give(Event::Class(Class::Healthy));
+    rig.done.clear();
+    // 250 ms after that turn, and 310 ms after the advert.
+    rig.now = advertised + ms(310);
+    rig.hear(21, 210);
+    assert_eq!(rig.done[0].1, Action::Release);
+    assert!(rig.sent().is_empty());
 }
