@@ -197,6 +197,8 @@ pub struct Router {
     guarded: bool,
     /// When the network was last told as an answer to somebody.
     answered: Option<Moment>,
+    /// When the address was last added again because somebody had taken it away.
+    added_again: Option<Moment>,
     /// When connections are ended that outlive the address.
     spared_until: Option<Moment>,
     /// The interval of the owner that was heard last.
@@ -275,6 +277,7 @@ impl Router {
             peer: None,
             guarded: true,
             answered: None,
+            added_again: None,
             spared_until: None,
             peer_interval: settings.interval,
             ended: false,
@@ -716,13 +719,20 @@ impl Router {
 
     fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let withdrawn = !self.settings.elects && matches!(self.state, State::Yielding { .. });
-        if self.holds() && !withdrawn && self.wedged_since.is_none() {
-            actions.push(Action::Hold);
-            if self.settings.elects {
-                actions.push(Action::Announce(self.priority(now)));
-            }
-            actions.push(Action::Tell(Told::AddedAgain));
+        if !self.holds() || withdrawn || self.wedged_since.is_some() {
+            return;
         }
+        // Who takes it away each time that it is added gets no more than one answer in the time
+        // between two renewals; the next renewal adds it anyway.
+        if self.added_again.is_some_and(|at| now.saturating_sub(at) < self.renewal()) {
+            return;
+        }
+        self.added_again = Some(now);
+        actions.push(Action::Hold);
+        if self.settings.elects {
+            self.answer(now, actions);
+        }
+        actions.push(Action::Tell(Told::AddedAgain));
     }
 
     fn not_held(&mut self, now: Moment, actions: &mut Vec<Action>) {

@@ -423,3 +423,16 @@ fn a_stall_counts_from_the_last_advert_and_not_from_the_last_turn() {
     assert_eq!(rig.done[0].1, Action::Release);
     assert!(rig.sent().is_empty());
 }
+
+#[test]
+fn who_removes_the_address_each_time_is_not_answered_each_time() {
+    let mut rig = Rig::owner();
+    for _ in 0..100 {
+        rig.give(Event::AddressGone);
+        rig.run(ms(10));
+    }
+    let count = |wanted: fn(&Action) -> bool| rig.done.iter().filter(|(_, a)| wanted(a)).count();
+    let holds = count(|action| *action == Action::Hold);
+    assert!((4..=8).contains(&holds), "{holds}");
+    assert!(count(|action| matches!(action, Action::Announce(_))) <= 4);
+}
