@@ -384,7 +384,15 @@ impl Router {
             Event::Claim(claim) => self.claimed(claim, now, actions),
             Event::AddressGone => self.gone(now, actions),
             Event::NotHeld => self.not_held(now, actions),
-            Event::Beats(true) => self.wedged_since = None,
+            Event::Beats(true) => {
+                if self.wedged_since.take().is_some()
+                    && let State::Owner { renew_at, .. } | State::Yielding { renew_at, .. } =
+                        &mut self.state
+                {
+                    // It may be about to expire.
+                    *renew_at = now;
+                }
+            }
             Event::Beats(false) => {
                 self.wedged_since.get_or_insert(now);
             }
@@ -471,7 +479,9 @@ impl Router {
 
     /// The class that counts now.
     fn class(&self, now: Moment) -> Class {
-        let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= WEDGED);
+        // Before the kernel takes the address away, so that a successor has it first.
+        let patience = WEDGED.min(self.settings.lifetime - self.renewal());
+        let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= patience);
         let dazed = self.dazed_until.is_some_and(|until| now < until);
         match self.class {
             _ if wedged => Class::Fault,
@@ -764,8 +774,8 @@ impl Router {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        if class == Class::Fault {
-            // It waits for one that can.
+        if class == Class::Fault || self.wedged_since.is_some() {
+            // It waits for one that can. What does not beat now is not renewed either.
             self.forget_peer(now, actions);
             self.wait(now + self.silence(now));
             return;

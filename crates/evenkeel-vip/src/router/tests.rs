@@ -281,9 +281,10 @@ fn who_was_stopped_lets_go_and_says_nothing_first() {
 fn a_data_plane_that_does_not_turn_is_not_renewed_and_then_given_up() {
     let mut rig = Rig::owner();
     rig.give(Event::Beats(false));
-    rig.run(ms(900));
+    rig.run(ms(600));
+    assert!(!rig.has_done(&Action::Hold) && rig.router.state() == StateName::Owner);
+    rig.run(ms(101));
     assert!(!rig.has_done(&Action::Hold));
-    rig.run(ms(200));
     assert_eq!(rig.router.state(), StateName::Yielding);
     rig.run(ms(400));
     assert!(rig.has_done(&Action::Release));
@@ -435,4 +436,26 @@ fn who_removes_the_address_each_time_is_not_answered_each_time() {
     let holds = count(|action| *action == Action::Hold);
     assert!((4..=8).contains(&holds), "{holds}");
     assert!(count(|action| matches!(action, Action::Announce(_))) <= 4);
+}
+
+#[test]
+fn when_the_data_plane_beats_again_the_address_is_renewed_at_once() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Beats(false));
+    rig.run(ms(690));
+    rig.done.clear();
+    rig.give(Event::Beats(true));
+    assert!(rig.has_done(&Action::Hold) && rig.router.state() == StateName::Owner);
+}
+
+#[test]
+fn who_does_not_beat_does_not_claim() {
+    let mut rig = Rig::backup();
+    rig.run(ms(250));
+    rig.give(Event::Beats(false));
+    rig.run(ms(300));
+    assert!(!rig.has_done(&Action::Hold));
+    rig.give(Event::Beats(true));
+    rig.run(ms(450));
+    assert_eq!(rig.router.state(), StateName::Owner);
 }
