@@ -135,8 +135,14 @@ const ANNOUNCEMENTS: [Duration; 6] = [
     Duration::from_secs(5),
 ];
 const ANNOUNCED_AGAIN: Duration = Duration::from_secs(60);
-/// Between two announcements that are answers to others.
+/// The first so many of [`ANNOUNCEMENTS`] may come faster than answers.
+const AFTER_CLAIM: usize = 2;
+/// Between two announcements that are answers to others, on average, and so many may come at once.
 const ANSWERED_AGAIN: Duration = Duration::from_secs(1);
+const ANSWERS_AT_ONCE: u32 = 5;
+/// The last word comes so long after a sign of another owner: it may have announced itself after
+/// it spoke.
+const ANSWER_FOLLOWED: Duration = Duration::from_millis(200);
 
 /// When priority 0 is said again, as one may be lost.
 const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
@@ -195,8 +201,10 @@ pub struct Router {
     peer: Option<(Peer, Moment)>,
     /// Who holds the address may be out of our hearing: ask before claiming.
     guarded: bool,
-    /// When the network was last told as an answer to somebody.
+    /// When somebody who believes to be the owner was last answered.
     answered: Option<Moment>,
+    /// Until when announcements that are answers must wait.
+    paced_until: Moment,
     /// When the address was last added again because somebody had taken it away.
     added_again: Option<Moment>,
     /// When connections are ended that outlive the address.
@@ -277,6 +285,7 @@ impl Router {
             peer: None,
             guarded: true,
             answered: None,
+            paced_until: Duration::ZERO,
             added_again: None,
             spared_until: None,
             peer_interval: settings.interval,
@@ -716,15 +725,32 @@ impl Router {
         }
     }
 
-    /// Tells the network again where the address is, because somebody said otherwise.
-    /// False if that was done just now.
+    /// Tells the network again where the address is, because somebody said otherwise: now, and once
+    /// more. False if somebody was answered just now.
     fn answer(&mut self, now: Moment, actions: &mut Vec<Action>) -> bool {
         let is_due = self.answered.is_none_or(|at| now.saturating_sub(at) >= ANSWERED_AGAIN);
         if is_due {
             self.answered = Some(now);
+        }
+        let now_too = is_due && self.paced_until <= now;
+        if now_too {
+            self.pace(now);
             actions.push(Action::Announce(self.priority(now)));
         }
+        let again = (now + ANSWER_FOLLOWED).max(self.paced_until);
+        if let State::Owner { announce_at, .. } = &mut self.state {
+            // What is due in this turn has been done.
+            let is_done = now_too && *announce_at <= now;
+            *announce_at = if is_done { again } else { again.min(*announce_at) };
+        }
         is_due
+    }
+
+    /// Counts an announcement that is an answer.
+    fn pace(&mut self, now: Moment) {
+        let burst = ANSWERED_AGAIN * (ANSWERS_AT_ONCE - 1);
+        let full = (self.paced_until + burst).max(now) + ANSWERED_AGAIN;
+        self.paced_until = full.saturating_sub(burst).min(now + ANSWERED_AGAIN);
     }
 
     fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
@@ -872,6 +898,9 @@ impl Router {
         }
         if *announce_at <= now {
             actions.push(Action::Announce(priority));
+            if *announced > AFTER_CLAIM {
+                self.pace(now);
+            }
             let done = ANNOUNCEMENTS.get(*announced).copied();
             *announced += 1;
             *announce_at = match (done, ANNOUNCEMENTS.get(*announced)) {
