@@ -158,6 +158,8 @@ const WITHDRAWN: Duration = Duration::from_millis(500);
 const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// When somebody answered, the next probe comes after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// How long a rival is remembered whose address is not found again.
+const RIVAL_REMEMBERED: Duration = Duration::from_secs(10);
 /// How often an owner asks whether it is the only one.
 const OWNER_PROBES: Duration = Duration::from_secs(30);
 /// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
@@ -183,6 +185,15 @@ pub struct Peer {
     pub class: Class,
 }
 
+/// An owner whose announcements are heard, and its adverts are not.
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    mac: [u8; 6],
+    source: IpAddr,
+    /// When it was last known to have the address.
+    at: Moment,
+}
+
 /// A router.
 #[derive(Clone, Debug)]
 pub struct Router {
@@ -201,6 +212,8 @@ pub struct Router {
     peer: Option<(Peer, Moment)>,
     /// Who holds the address may be out of our hearing: ask before claiming.
     guarded: bool,
+    /// Whom we gave way to without hearing its adverts: to hear others proves nothing about it.
+    rival: Option<Rival>,
     /// When somebody who believes to be the owner was last answered.
     answered: Option<Moment>,
     /// Until when announcements that are answers must wait.
@@ -284,6 +297,7 @@ impl Router {
             dazed_until: None,
             peer: None,
             guarded: true,
+            rival: None,
             answered: None,
             paced_until: Duration::ZERO,
             added_again: None,
@@ -538,6 +552,7 @@ impl Router {
             State::Down => {
                 // What was heard before it went down says nothing any more.
                 self.guarded = true;
+                self.rival = None;
                 self.peer_interval = self.settings.interval;
                 self.back_up(now, Why::Link, actions);
             }
@@ -602,7 +617,7 @@ impl Router {
             }
             State::Backup { due, .. } => {
                 let due = *due;
-                self.guarded = false;
+                self.hears(source, now);
                 self.end_spared(actions);
                 self.see(Peer { source, class }, now, actions);
                 self.peer_interval = interval;
@@ -648,6 +663,17 @@ impl Router {
                     self.see(Peer { source, class }, now, actions);
                 }
             }
+        }
+    }
+
+    /// The adverts of this router are heard: it need not be asked for.
+    fn hears(&mut self, source: IpAddr, now: Moment) {
+        let other = |rival: Rival| {
+            rival.source != source && now.saturating_sub(rival.at) < RIVAL_REMEMBERED
+        };
+        if !self.rival.is_some_and(other) {
+            self.guarded = false;
+            self.rival = None;
         }
     }
 
@@ -701,6 +727,9 @@ impl Router {
                 Some((priority, source)) if claim.announced => {
                     let greater =
                         priority > own.0 || (priority == own.0 && self.is_greater(source));
+                    if greater {
+                        self.rival = Some(Rival { mac: claim.mac, source, at: now });
+                    }
                     self.rivalled(claim.mac, greater, now, actions);
                 }
                 Some(_) | None => {
@@ -817,6 +846,11 @@ impl Router {
             }
             Probing::Asked { answered_by: Some(mac) } => {
                 actions.push(Action::Tell(Told::Taken(mac)));
+                if let Some(rival) = &mut self.rival
+                    && rival.mac == mac
+                {
+                    rival.at = now;
+                }
                 self.wait(now + PROBE_AGAIN);
             }
             Probing::No | Probing::Asked { answered_by: None } => {
@@ -846,6 +880,7 @@ impl Router {
 
     fn own(&mut self, why: Why, now: Moment, actions: &mut Vec<Action>) {
         self.peer = None;
+        self.rival = None;
         self.spared_until = None;
         self.answered = None;
         self.peer_interval = self.settings.interval;

@@ -481,3 +481,15 @@ fn the_owner_has_the_last_word_when_several_were() {
     let bursts = rig.done.iter().filter(|(_, a)| matches!(a, Action::Announce(_))).count();
     assert!((10..=16).contains(&bursts), "{bursts}");
 }
+
+#[test]
+fn hearing_another_backup_does_not_make_it_forget_a_rival_that_is_not_heard() {
+    // 23 owns the address, and its firewall lets no adverts out. 22 has given way to it; 21 tries.
+    let mut rig = Rig::owner();
+    let rival = Claim { mac: [9; 6], announced: true, rank: Some((240, ip(23))) };
+    rig.give(Event::Claim(rival));
+    rig.hear(21, 210);
+    rig.done.clear();
+    rig.run(ms(400));
+    assert!(rig.has_done(&Action::Probe) && !rig.has_done(&Action::Hold));
+}
