@@ -480,7 +480,14 @@ impl Router {
                         actions.push(Action::Advertise(0));
                     }
                     next.0 += 1;
-                    next.1 = LEAVING.get(next.0).zip(LEAVING.get(said)).map(|(a, b)| at + *a - *b);
+                    let pause = match (LEAVING.get(said), LEAVING.get(next.0)) {
+                        (Some(done), Some(next)) => Some(*next - *done),
+                        // Nobody is there yet. Who comes will not be told otherwise.
+                        _ if until.is_none() => Some(self.settings.interval),
+                        _ => None,
+                    };
+                    next.1 =
+                        pause.map(|pause| if at + pause > now { at + pause } else { now + pause });
                 }
                 if renew_at <= now {
                     if self.wedged_since.is_none() && self.settings.elects {
@@ -608,11 +615,14 @@ impl Router {
         let skew = self.skew(now);
         match &mut self.state {
             State::Down | State::Ended => {}
-            State::Backup { due, because, .. } if priority == 0 => {
+            State::Backup { due, because, probe } if priority == 0 => {
                 if self.peer.is_none_or(|(peer, _)| peer.source == source) {
                     // Not later than before: it is said several times.
                     *due = (*due).min(now + skew);
                     *because = Because::Left(source);
+                    // It would answer: it keeps the address until it hears us.
+                    *probe = Probing::No;
+                    self.hears(source, now);
                 }
             }
             State::Backup { due, .. } => {
@@ -1010,7 +1020,7 @@ impl Router {
             // It goes on until the process is over: without a successor nothing is won by an end.
             Leaving::End => {
                 if let State::Yielding { until, say_at, .. } = &mut self.state {
-                    (*until, *say_at) = (None, None);
+                    (*until, *say_at) = (None, Some(now));
                 }
             }
             Leaving::Move => self.own(Why::NobodyTookOver, now, actions),

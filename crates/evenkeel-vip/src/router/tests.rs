@@ -493,3 +493,37 @@ fn hearing_another_backup_does_not_make_it_forget_a_rival_that_is_not_heard() {
     rig.run(ms(400));
     assert!(rig.has_done(&Action::Probe) && !rig.has_done(&Action::Hold));
 }
+
+#[test]
+fn who_has_just_started_takes_over_from_one_that_leaves_and_does_not_ask_it() {
+    let mut rig = Rig::new(true);
+    rig.give(Event::Class(Class::Healthy));
+    rig.give(Event::LinkUp(vec![ip(22)]));
+    rig.run(ms(50));
+    rig.hear(21, 0);
+    rig.run(ms(13));
+    assert!(rig.router.holds() && rig.has_done(&Action::Advertise(224)));
+    // Also if it is asking already.
+    let mut asks = Rig::new(true);
+    asks.give(Event::Class(Class::Healthy));
+    asks.give(Event::LinkUp(vec![ip(22)]));
+    asks.run(ms(350));
+    assert!(asks.has_done(&Action::Probe));
+    asks.give(Event::Claim(Claim { mac: [9; 6], announced: false, rank: None }));
+    asks.hear(21, 0);
+    asks.run(ms(13));
+    assert!(asks.router.holds());
+}
+
+#[test]
+fn who_ends_and_finds_nobody_goes_on_offering_the_address() {
+    let mut rig = Rig::owner();
+    rig.give(Event::End);
+    rig.run(ms(1000));
+    rig.done.clear();
+    rig.run(ms(1000));
+    assert!((9..=11).contains(&rig.sent().len()) && rig.sent().iter().all(|sent| *sent == 0));
+    rig.hear(21, 210);
+    rig.run(ms(3));
+    assert_eq!(rig.router.state(), StateName::Ended);
+}
