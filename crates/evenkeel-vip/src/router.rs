@@ -894,7 +894,9 @@ impl Router {
         self.spared_until = None;
         self.answered = None;
         self.peer_interval = self.settings.interval;
-        actions.push(Action::Hold);
+        if self.wedged_since.is_none() {
+            actions.push(Action::Hold);
+        }
         let priority = self.priority(now);
         if self.settings.elects {
             // In this order: who hears the advert and lets go leaves nobody without an owner.
@@ -1016,6 +1018,7 @@ impl Router {
 
     fn nobody_took_over(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
         actions.push(Action::Tell(Told::NobodyTookOver));
+        let is_fault = self.class(now) == Class::Fault;
         match why {
             // It goes on until the process is over: without a successor nothing is won by an end.
             Leaving::End => {
@@ -1023,8 +1026,11 @@ impl Router {
                     (*until, *say_at) = (None, Some(now));
                 }
             }
-            Leaving::Move => self.own(Why::NobodyTookOver, now, actions),
-            Leaving::Fault => {
+            // What it wanted to leave for may be over, or have come meanwhile.
+            Leaving::Move | Leaving::Fault if !is_fault => {
+                self.own(Why::NobodyTookOver, now, actions);
+            }
+            Leaving::Move | Leaving::Fault => {
                 actions.push(Action::EndConnections);
                 actions.push(Action::Release);
                 self.back_up(now, Why::Class(self.class(now)), actions);

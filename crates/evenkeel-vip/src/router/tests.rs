@@ -527,3 +527,20 @@ fn who_ends_and_finds_nobody_goes_on_offering_the_address() {
     rig.run(ms(3));
     assert_eq!(rig.router.state(), StateName::Ended);
 }
+
+#[test]
+fn who_leaves_for_a_fault_that_passes_stays_if_nobody_takes_over() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Class(Class::Fault));
+    rig.give(Event::Class(Class::Healthy));
+    rig.run(ms(400));
+    assert_eq!(rig.router.state(), StateName::Owner);
+    assert!(!rig.has_done(&Action::Release) && !rig.has_done(&Action::EndConnections));
+
+    let mut worse = Rig::owner();
+    worse.give(Event::Move);
+    worse.give(Event::Class(Class::Fault));
+    worse.run(ms(400));
+    assert_eq!(worse.router.state(), StateName::Backup);
+    assert!(!worse.has_done(&Action::Announce(0)));
+}
