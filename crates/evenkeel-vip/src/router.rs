@@ -998,9 +998,9 @@ impl Router {
 
     /// The successor has it.
     fn let_go(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
-        if !self.settings.elects {
-            actions.push(Action::EndConnections);
-        }
+        // Again, where they were ended when the successor was heard: clients still come in until
+        // they hear of it too.
+        actions.push(Action::EndConnections);
         actions.push(Action::Release);
         let successor = self.peer.map(|(peer, _)| peer.source);
         match why {
