@@ -794,7 +794,14 @@ impl Router {
 
     fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let withdrawn = !self.settings.elects && matches!(self.state, State::Yielding { .. });
-        if !self.holds() || withdrawn || self.wedged_since.is_some() {
+        if !self.holds() || withdrawn {
+            return;
+        }
+        if self.wedged_since.is_some() {
+            // It may not be added again, and who does not have it does not say that it does.
+            if matches!(self.state, State::Owner { .. }) {
+                self.leave(Leaving::Fault, now, actions);
+            }
             return;
         }
         // Who takes it away each time that it is added gets no more than one answer in the time
@@ -894,9 +901,7 @@ impl Router {
         self.spared_until = None;
         self.answered = None;
         self.peer_interval = self.settings.interval;
-        if self.wedged_since.is_none() {
-            actions.push(Action::Hold);
-        }
+        actions.push(Action::Hold);
         let priority = self.priority(now);
         if self.settings.elects {
             // In this order: who hears the advert and lets go leaves nobody without an owner.
@@ -1018,7 +1023,7 @@ impl Router {
 
     fn nobody_took_over(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
         actions.push(Action::Tell(Told::NobodyTookOver));
-        let is_fault = self.class(now) == Class::Fault;
+        let is_fault = self.class(now) == Class::Fault || self.wedged_since.is_some();
         match why {
             // It goes on until the process is over: without a successor nothing is won by an end.
             Leaving::End => {

@@ -544,3 +544,12 @@ fn who_leaves_for_a_fault_that_passes_stays_if_nobody_takes_over() {
     assert_eq!(worse.router.state(), StateName::Backup);
     assert!(!worse.has_done(&Action::Announce(0)));
 }
+
+#[test]
+fn who_does_not_beat_leaves_when_the_address_is_taken_away() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Beats(false));
+    rig.give(Event::AddressGone);
+    assert_eq!(rig.router.state(), StateName::Yielding);
+    assert!(rig.sent() == [0] && !rig.has_done(&Action::Hold));
+}
