@@ -216,6 +216,8 @@ pub struct Router {
     rival: Option<Rival>,
     /// When somebody who believes to be the owner was last answered.
     answered: Option<Moment>,
+    /// When there was last a sign of another owner.
+    signed: Option<Moment>,
     /// Until when announcements that are answers must wait.
     paced_until: Moment,
     /// When the address was last added again because somebody had taken it away.
@@ -299,6 +301,7 @@ impl Router {
             guarded: true,
             rival: None,
             answered: None,
+            signed: None,
             paced_until: Duration::ZERO,
             added_again: None,
             spared_until: None,
@@ -776,6 +779,7 @@ impl Router {
             self.pace(now);
             actions.push(Action::Announce(self.priority(now)));
         }
+        self.signed = Some(now);
         let again = (now + ANSWER_FOLLOWED).max(self.paced_until);
         if let State::Owner { announce_at, .. } = &mut self.state {
             // What is due in this turn has been done.
@@ -959,6 +963,10 @@ impl Router {
                 (Some(done), Some(next)) => *announce_at + next.saturating_sub(done),
                 _ => now + ANNOUNCED_AGAIN,
             };
+            // Too soon after the last sign of another owner to be the last word.
+            if let Some(word) = self.signed.map(|at| at + ANSWER_FOLLOWED).filter(|at| *at > now) {
+                *announce_at = (*announce_at).min(word.max(self.paced_until));
+            }
         }
         if *probe_at <= now {
             actions.push(Action::Probe);
