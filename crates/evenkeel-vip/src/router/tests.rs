@@ -435,7 +435,7 @@ fn who_removes_the_address_each_time_is_not_answered_each_time() {
     let count = |wanted: fn(&Action) -> bool| rig.done.iter().filter(|(_, a)| wanted(a)).count();
     let holds = count(|action| *action == Action::Hold);
     assert!((4..=8).contains(&holds), "{holds}");
-    assert!(count(|action| matches!(action, Action::Announce(_))) <= 4);
+    assert!(count(|action| matches!(action, Action::Announce(_))) <= 6);
 }
 
 #[test]
