@@ -668,9 +668,11 @@ impl Router {
                     }
                 }
             }
-            State::Yielding { let_go_at, .. } => {
+            State::Yielding { let_go_at, until, say_at, .. } => {
                 if priority > 0 && let_go_at.is_none() {
                     *let_go_at = Some(now + HANDED_OVER);
+                    // There is nothing else to wait for.
+                    (*until, *say_at) = (None, None);
                     actions.push(Action::EndConnections);
                     self.peer_interval = interval;
                     self.see(Peer { source, class }, now, actions);

@@ -553,3 +553,14 @@ fn who_does_not_beat_leaves_when_the_address_is_taken_away() {
     assert_eq!(rig.router.state(), StateName::Yielding);
     assert!(rig.sent() == [0] && !rig.has_done(&Action::Hold));
 }
+
+#[test]
+fn a_successor_at_the_last_moment_does_not_keep_it_awake() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Move);
+    rig.run(ms(299));
+    rig.hear(21, 210);
+    rig.now += ms(2);
+    rig.turn(None);
+    assert!(rig.router.due().unwrap() > rig.now && rig.router.holds());
+}
