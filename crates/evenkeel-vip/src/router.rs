@@ -218,6 +218,8 @@ pub struct Router {
     answered: Option<Moment>,
     /// When there was last a sign of another owner.
     signed: Option<Moment>,
+    /// When the network is told once more for it.
+    word_at: Option<Moment>,
     /// Until when announcements that are answers must wait.
     paced_until: Moment,
     /// When the address was last added again because somebody had taken it away.
@@ -302,6 +304,7 @@ impl Router {
             rival: None,
             answered: None,
             signed: None,
+            word_at: None,
             paced_until: Duration::ZERO,
             added_again: None,
             spared_until: None,
@@ -338,7 +341,8 @@ impl Router {
             State::Backup { due, .. } => Some(*due),
             State::Owner { advert_at, renew_at, announce_at, probe_at, .. } => {
                 if self.settings.elects {
-                    [*advert_at, *renew_at, *announce_at, *probe_at].into_iter().min()
+                    let word_at = self.word_at.unwrap_or(*announce_at);
+                    [*advert_at, *renew_at, *announce_at, *probe_at, word_at].into_iter().min()
                 } else {
                     Some(*renew_at)
                 }
@@ -776,18 +780,13 @@ impl Router {
         if is_due {
             self.answered = Some(now);
         }
-        let now_too = is_due && self.paced_until <= now;
-        if now_too {
+        if is_due && self.paced_until <= now {
             self.pace(now);
             actions.push(Action::Announce(self.priority(now)));
         }
         self.signed = Some(now);
-        let again = (now + ANSWER_FOLLOWED).max(self.paced_until);
-        if let State::Owner { announce_at, .. } = &mut self.state {
-            // What is due in this turn has been done.
-            let is_done = now_too && *announce_at <= now;
-            *announce_at = if is_done { again } else { again.min(*announce_at) };
-        }
+        let word = (now + ANSWER_FOLLOWED).max(self.paced_until);
+        self.word_at = Some(self.word_at.map_or(word, |at| at.min(word)));
         is_due
     }
 
@@ -906,6 +905,7 @@ impl Router {
         self.rival = None;
         self.spared_until = None;
         self.answered = None;
+        (self.signed, self.word_at) = (None, None);
         self.peer_interval = self.settings.interval;
         actions.push(Action::Hold);
         let priority = self.priority(now);
@@ -954,21 +954,23 @@ impl Router {
             let next = *advert_at + self.settings.interval;
             *advert_at = if next > now { next } else { now + self.settings.interval };
         }
-        if *announce_at <= now {
+        let has_word = self.word_at.is_some_and(|at| at <= now);
+        if has_word || *announce_at <= now {
             actions.push(Action::Announce(priority));
-            if *announced > AFTER_CLAIM {
+            if has_word || *announced > AFTER_CLAIM {
                 self.pace(now);
             }
+            // It is the last word only if it is long enough after the last sign.
+            let word = self.signed.map(|at| at + ANSWER_FOLLOWED).filter(|at| *at > now);
+            self.word_at = word.map(|at| at.max(self.paced_until));
+        }
+        if *announce_at <= now {
             let done = ANNOUNCEMENTS.get(*announced).copied();
             *announced += 1;
             *announce_at = match (done, ANNOUNCEMENTS.get(*announced)) {
                 (Some(done), Some(next)) => *announce_at + next.saturating_sub(done),
                 _ => now + ANNOUNCED_AGAIN,
             };
-            // Too soon after the last sign of another owner to be the last word.
-            if let Some(word) = self.signed.map(|at| at + ANSWER_FOLLOWED).filter(|at| *at > now) {
-                *announce_at = (*announce_at).min(word.max(self.paced_until));
-            }
         }
         if *probe_at <= now {
             actions.push(Action::Probe);
