@@ -645,6 +645,8 @@ impl Router {
             State::Owner { advert_at, .. } => {
                 if priority == 0 {
                     *advert_at = now;
+                    // It had the address, and its clients believe it.
+                    self.answer(now, actions);
                     return;
                 }
                 let own = self.class(now).priority(self.settings.rank);
@@ -825,7 +827,11 @@ impl Router {
     fn not_held(&mut self, now: Moment, actions: &mut Vec<Action>) {
         match self.state {
             State::Owner { .. } | State::Yielding { .. } => {
-                if self.settings.elects {
+                // Who has just claimed has said nothing that others must be told otherwise.
+                let claimed_at = now + self.settings.lifetime + LATE_EXPIRY;
+                let claims =
+                    matches!(self.state, State::Owner { grace, .. } if grace == claimed_at);
+                if self.settings.elects && !claims {
                     actions.push(Action::Advertise(0));
                 }
                 actions.push(Action::EndConnections);

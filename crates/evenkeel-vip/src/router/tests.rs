@@ -564,3 +564,33 @@ fn a_successor_at_the_last_moment_does_not_keep_it_awake() {
     rig.turn(None);
     assert!(rig.router.due().unwrap() > rig.now && rig.router.holds());
 }
+
+#[test]
+fn an_owner_announces_itself_when_another_lets_go() {
+    // A part of the network joins whose owner ends, and is only waiting for a successor.
+    let mut rig = Rig::owner();
+    rig.run(Duration::from_secs(10));
+    rig.done.clear();
+    rig.hear(21, 0);
+    assert!(rig.sent() == [224] && rig.has_done(&Action::Announce(224)));
+    rig.done.clear();
+    rig.run(ms(250));
+    assert!(rig.has_done(&Action::Announce(224)), "it keeps the address until it has heard us");
+}
+
+#[test]
+fn a_claim_that_the_kernel_refuses_is_not_taken_back_aloud() {
+    let mut rig = Rig::backup();
+    rig.run(ms(312));
+    rig.now += Duration::from_micros(500);
+    let mut actions = Vec::new();
+    rig.router.wake(rig.now, &mut actions);
+    rig.router.act(rig.now, &mut actions);
+    assert_eq!(actions[0], Action::Hold);
+    actions.clear();
+    rig.router.take(Event::NotHeld, rig.now, &mut actions);
+    assert!(actions.contains(&Action::Release) && !actions.contains(&Action::Advertise(0)));
+    let mut owner = Rig::owner();
+    owner.give(Event::NotHeld);
+    assert_eq!(owner.sent(), [0]);
+}
