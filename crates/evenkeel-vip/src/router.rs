@@ -588,11 +588,11 @@ impl Router {
             }
             State::Owner { .. } | State::Yielding { .. } => {
                 actions.push(Action::Release);
+                self.spared_until = Some(now + SPARED);
                 if self.ended {
                     self.state = State::Ended;
                     actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
                 } else {
-                    self.spared_until = Some(now + SPARED);
                     self.down(obstacle, actions);
                 }
             }

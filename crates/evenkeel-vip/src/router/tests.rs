@@ -594,3 +594,13 @@ fn a_claim_that_the_kernel_refuses_is_not_taken_back_aloud() {
     owner.give(Event::NotHeld);
     assert_eq!(owner.sent(), [0]);
 }
+
+#[test]
+fn who_ends_without_a_link_spares_connections_no_longer_than_others() {
+    let mut rig = Rig::owner();
+    rig.give(Event::End);
+    rig.give(Event::LinkDown(Obstacle::NoCarrier));
+    assert_eq!(rig.router.state(), StateName::Ended);
+    rig.run(ms(1100));
+    assert!(rig.has_done(&Action::EndConnections));
+}
