@@ -135,8 +135,14 @@ const ANNOUNCEMENTS: [Duration; 6] = [
     Duration::from_secs(5),
 ];
 const ANNOUNCED_AGAIN: Duration = Duration::from_secs(60);
-/// Between two announcements that are answers to others.
+/// The first so many of [`ANNOUNCEMENTS`] may come faster than answers.
+const AFTER_CLAIM: usize = 2;
+/// Between two announcements that are answers to others, on average, and so many may come at once.
 const ANSWERED_AGAIN: Duration = Duration::from_secs(1);
+const ANSWERS_AT_ONCE: u32 = 5;
+/// The last word comes so long after a sign of another owner: it may have announced itself after
+/// it spoke.
+const ANSWER_FOLLOWED: Duration = Duration::from_millis(200);
 
 /// When priority 0 is said again, as one may be lost.
 const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
@@ -156,6 +162,8 @@ const WITHDRAWN: Duration = Duration::from_millis(500);
 const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// When somebody answered, the next probe comes after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// How long a rival is remembered whose address is not found again.
+const RIVAL_REMEMBERED: Duration = Duration::from_secs(10);
 /// How often an owner asks whether it is the only one.
 const OWNER_PROBES: Duration = Duration::from_secs(30);
 /// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
@@ -181,6 +189,15 @@ pub struct Peer {
     pub class: Class,
 }
 
+/// An owner whose announcements are heard, and its adverts are not.
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    mac: [u8; 6],
+    source: IpAddr,
+    /// When it was last known to have the address.
+    at: Moment,
+}
+
 /// A router.
 #[derive(Clone, Debug)]
 pub struct Router {
@@ -199,8 +216,16 @@ pub struct Router {
     peer: Option<(Peer, Moment)>,
     /// Who holds the address may be out of our hearing: ask before claiming.
     guarded: bool,
-    /// When the network was last told as an answer to somebody.
+    /// Whom we gave way to without hearing its adverts: to hear others proves nothing about it.
+    rival: Option<Rival>,
+    /// When somebody who believes to be the owner was last answered.
     answered: Option<Moment>,
+    /// When there was last a sign of another owner.
+    signed: Option<Moment>,
+    /// When the network is told once more for it.
+    word_at: Option<Moment>,
+    /// Until when announcements that are answers must wait.
+    paced_until: Moment,
     /// When the address was last added again because somebody had taken it away.
     added_again: Option<Moment>,
     /// When connections are ended that outlive the address.
@@ -283,7 +308,11 @@ impl Router {
             dazed_until: None,
             peer: None,
             guarded: true,
+            rival: None,
             answered: None,
+            signed: None,
+            word_at: None,
+            paced_until: Duration::ZERO,
             added_again: None,
             spared_until: None,
             peer_interval: settings.interval,
@@ -324,7 +353,8 @@ impl Router {
             State::Backup { due, .. } => Some(*due),
             State::Owner { advert_at, renew_at, announce_at, probe_at, .. } => {
                 if self.settings.elects {
-                    [*advert_at, *renew_at, *announce_at, *probe_at].into_iter().min()
+                    let word_at = self.word_at.unwrap_or(*announce_at);
+                    [*advert_at, *renew_at, *announce_at, *probe_at, word_at].into_iter().min()
                 } else {
                     Some(*renew_at)
                 }
@@ -473,7 +503,14 @@ impl Router {
                         actions.push(Action::Advertise(0));
                     }
                     next.0 += 1;
-                    next.1 = LEAVING.get(next.0).zip(LEAVING.get(said)).map(|(a, b)| at + *a - *b);
+                    let pause = match (LEAVING.get(said), LEAVING.get(next.0)) {
+                        (Some(done), Some(next)) => Some(*next - *done),
+                        // Nobody is there yet. Who comes will not be told otherwise.
+                        _ if until.is_none() => Some(self.settings.interval),
+                        _ => None,
+                    };
+                    next.1 =
+                        pause.map(|pause| if at + pause > now { at + pause } else { now + pause });
                 }
                 if renew_at <= now {
                     if self.wedged_since.is_none() && self.settings.elects {
@@ -546,6 +583,7 @@ impl Router {
             State::Down => {
                 // What was heard before it went down says nothing any more.
                 self.guarded = true;
+                self.rival = None;
                 self.peer_interval = self.settings.interval;
                 self.back_up(now, Why::Link, actions);
             }
@@ -567,11 +605,11 @@ impl Router {
             }
             State::Owner { .. } | State::Yielding { .. } => {
                 actions.push(Action::Release);
+                self.spared_until = Some(now + SPARED);
                 if self.ended {
                     self.state = State::Ended;
                     actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
                 } else {
-                    self.spared_until = Some(now + SPARED);
                     self.down(obstacle, actions);
                 }
             }
@@ -601,16 +639,19 @@ impl Router {
         let skew = self.skew(now);
         match &mut self.state {
             State::Down | State::Ended => {}
-            State::Backup { due, because, .. } if priority == 0 => {
+            State::Backup { due, because, probe } if priority == 0 => {
                 if self.peer.is_none_or(|(peer, _)| peer.source == source) {
                     // Not later than before: it is said several times.
                     *due = (*due).min(now + skew);
                     *because = Because::Left(source);
+                    // It would answer: it keeps the address until it hears us.
+                    *probe = Probing::No;
+                    self.hears(source, now);
                 }
             }
             State::Backup { due, .. } => {
                 let due = *due;
-                self.guarded = false;
+                self.hears(source, now);
                 self.end_spared(actions);
                 self.see(Peer { source, class }, now, actions);
                 self.peer_interval = interval;
@@ -621,6 +662,8 @@ impl Router {
             State::Owner { advert_at, .. } => {
                 if priority == 0 {
                     *advert_at = now;
+                    // It had the address, and its clients believe it.
+                    self.answer(now, actions);
                     return;
                 }
                 let own = self.class(now).priority(self.settings.rank);
@@ -639,14 +682,27 @@ impl Router {
                     }
                 }
             }
-            State::Yielding { end_at, let_go_at, .. } => {
+            State::Yielding { end_at, let_go_at, until, say_at, .. } => {
                 if priority > 0 && let_go_at.is_none() {
                     *end_at = Some(now + HANDED_OVER);
                     *let_go_at = Some(now + HANDED_OVER + ENDING);
+                    // There is nothing else to wait for.
+                    (*until, *say_at) = (None, None);
                     self.peer_interval = interval;
                     self.see(Peer { source, class }, now, actions);
                 }
             }
+        }
+    }
+
+    /// The adverts of this router are heard: it need not be asked for.
+    fn hears(&mut self, source: IpAddr, now: Moment) {
+        let other = |rival: Rival| {
+            rival.source != source && now.saturating_sub(rival.at) < RIVAL_REMEMBERED
+        };
+        if !self.rival.is_some_and(other) {
+            self.guarded = false;
+            self.rival = None;
         }
     }
 
@@ -722,6 +778,9 @@ impl Router {
                 Some((priority, source)) if claim.announced => {
                     let greater =
                         priority > own.0 || (priority == own.0 && self.is_greater(source));
+                    if greater {
+                        self.rival = Some(Rival { mac: claim.mac, source, at: now });
+                    }
                     self.rivalled(claim.mac, greater, now, actions);
                 }
                 Some(_) | None => {
@@ -745,20 +804,40 @@ impl Router {
         }
     }
 
-    /// Tells the network again where the address is, because somebody said otherwise.
-    /// False if that was done just now.
+    /// Tells the network again where the address is, because somebody said otherwise: now, and once
+    /// more. False if somebody was answered just now.
     fn answer(&mut self, now: Moment, actions: &mut Vec<Action>) -> bool {
         let is_due = self.answered.is_none_or(|at| now.saturating_sub(at) >= ANSWERED_AGAIN);
         if is_due {
             self.answered = Some(now);
+        }
+        if is_due && self.paced_until <= now {
+            self.pace(now);
             actions.push(Action::Announce(self.priority(now)));
         }
+        self.signed = Some(now);
+        let word = (now + ANSWER_FOLLOWED).max(self.paced_until);
+        self.word_at = Some(self.word_at.map_or(word, |at| at.min(word)));
         is_due
+    }
+
+    /// Counts an announcement that is an answer.
+    fn pace(&mut self, now: Moment) {
+        let burst = ANSWERED_AGAIN * (ANSWERS_AT_ONCE - 1);
+        let full = (self.paced_until + burst).max(now) + ANSWERED_AGAIN;
+        self.paced_until = full.saturating_sub(burst).min(now + ANSWERED_AGAIN);
     }
 
     fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let withdrawn = !self.settings.elects && matches!(self.state, State::Yielding { .. });
-        if !self.holds() || withdrawn || self.wedged_since.is_some() {
+        if !self.holds() || withdrawn {
+            return;
+        }
+        if self.wedged_since.is_some() {
+            // It may not be added again, and who does not have it does not say that it does.
+            if matches!(self.state, State::Owner { .. }) {
+                self.leave(Leaving::Fault, now, actions);
+            }
             return;
         }
         // Who takes it away each time that it is added gets no more than one answer in the time
@@ -777,7 +856,11 @@ impl Router {
     fn not_held(&mut self, now: Moment, actions: &mut Vec<Action>) {
         match self.state {
             State::Owner { .. } | State::Yielding { .. } => {
-                if self.settings.elects {
+                // Who has just claimed has said nothing that others must be told otherwise.
+                let claimed_at = now + self.settings.lifetime + LATE_EXPIRY;
+                let claims =
+                    matches!(self.state, State::Owner { grace, .. } if grace == claimed_at);
+                if self.settings.elects && !claims {
                     actions.push(Action::Advertise(0));
                 }
                 actions.push(Action::EndConnections);
@@ -820,6 +903,11 @@ impl Router {
             }
             Probing::Asked { answered_by: Some(mac) } => {
                 actions.push(Action::Tell(Told::Taken(mac)));
+                if let Some(rival) = &mut self.rival
+                    && rival.mac == mac
+                {
+                    rival.at = now;
+                }
                 self.wait(now + PROBE_AGAIN);
             }
             Probing::No | Probing::Asked { answered_by: None } => {
@@ -849,8 +937,10 @@ impl Router {
 
     fn own(&mut self, why: Why, now: Moment, actions: &mut Vec<Action>) {
         self.peer = None;
+        self.rival = None;
         self.spared_until = None;
         self.answered = None;
+        (self.signed, self.word_at) = (None, None);
         self.peer_interval = self.settings.interval;
         actions.push(Action::Hold);
         let priority = self.priority(now);
@@ -900,8 +990,17 @@ impl Router {
             let next = *advert_at + self.settings.interval;
             *advert_at = if next > now { next } else { now + self.settings.interval };
         }
-        if *announce_at <= now {
+        let has_word = self.word_at.is_some_and(|at| at <= now);
+        if has_word || *announce_at <= now {
             actions.push(Action::Announce(priority));
+            if has_word || *announced > AFTER_CLAIM {
+                self.pace(now);
+            }
+            // It is the last word only if it is long enough after the last sign.
+            let word = self.signed.map(|at| at + ANSWER_FOLLOWED).filter(|at| *at > now);
+            self.word_at = word.map(|at| at.max(self.paced_until));
+        }
+        if *announce_at <= now {
             let done = ANNOUNCEMENTS.get(*announced).copied();
             *announced += 1;
             *announce_at = match (done, ANNOUNCEMENTS.get(*announced)) {
@@ -954,6 +1053,9 @@ impl Router {
 
     /// The successor has it.
     fn let_go(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
+        // Again, where they were ended when the successor was heard: clients still come in until
+        // they hear of it too.
+        actions.push(Action::EndConnections);
         actions.push(Action::Release);
         let successor = self.peer.map(|(peer, _)| peer.source);
         match why {
@@ -975,15 +1077,19 @@ impl Router {
 
     fn nobody_took_over(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
         actions.push(Action::Tell(Told::NobodyTookOver));
+        let is_fault = self.class(now) == Class::Fault || self.wedged_since.is_some();
         match why {
             // It goes on until the process is over: without a successor nothing is won by an end.
             Leaving::End => {
                 if let State::Yielding { until, say_at, .. } = &mut self.state {
-                    (*until, *say_at) = (None, None);
+                    (*until, *say_at) = (None, Some(now));
                 }
             }
-            Leaving::Move => self.own(Why::NobodyTookOver, now, actions),
-            Leaving::Fault | Leaving::Rival => {
+            // What it wanted to leave for may be over, or have come meanwhile.
+            Leaving::Move | Leaving::Fault if !is_fault => {
+                self.own(Why::NobodyTookOver, now, actions);
+            }
+            Leaving::Move | Leaving::Fault | Leaving::Rival => {
                 if let State::Yielding { until, say_at, end_at, let_go_at, .. } = &mut self.state {
                     (*until, *say_at) = (None, None);
                     *end_at = None;
