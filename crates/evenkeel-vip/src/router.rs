@@ -72,6 +72,8 @@ pub enum Event {
     NotHeld,
     /// Whether the data plane has turned lately.
     Beats(bool),
+    /// Whether connections that were to be ended are still open.
+    Ending(bool),
     /// Somebody asked for a planned move.
     Move,
     /// The process ends: hand over, if somebody takes it.
@@ -155,6 +157,14 @@ const HANDED_OVER: Duration = Duration::from_millis(3);
 /// that clients would not learn of it.
 const ENDING: Duration = Duration::from_millis(30);
 
+/// How much longer the release waits while connections are still being ended, and how often it is
+/// looked.
+const LONGEST_ENDING: Duration = Duration::from_millis(120);
+const ENDING_LOOK: Duration = Duration::from_millis(5);
+
+/// How often the pause doubles after which an address is claimed that the kernel refuses.
+const MOST_DOUBLINGS: u32 = 6;
+
 /// How long clients still come in after a route is withdrawn, until every router has heard of it.
 const WITHDRAWN: Duration = Duration::from_millis(500);
 
@@ -200,6 +210,7 @@ struct Rival {
 
 /// A router.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is by itself, beside the state")]
 pub struct Router {
     settings: Settings,
     state: State,
@@ -232,6 +243,15 @@ pub struct Router {
     spared_until: Option<Moment>,
     /// The interval of the owner that was heard last.
     peer_interval: Duration,
+    /// What keeps it down, as it was told.
+    obstacle: Option<Obstacle>,
+    /// A backup that woke late has waited on.
+    put_off: bool,
+    /// How often in a row the kernel has refused the address.
+    refused: u32,
+    /// Connections that were to be ended are still open, and since when it waits for that.
+    ending: bool,
+    waits_since: Option<Moment>,
     ended: bool,
 }
 
@@ -316,6 +336,11 @@ impl Router {
             added_again: None,
             spared_until: None,
             peer_interval: settings.interval,
+            obstacle: None,
+            put_off: false,
+            refused: 0,
+            ending: false,
+            waits_since: None,
             ended: false,
         }
     }
@@ -374,10 +399,13 @@ impl Router {
         if !self.settings.elects {
             return;
         }
-        // What the others count from is our last advert, and that may be older than our last turn.
+        let late = self.due().map_or(Duration::ZERO, |due| now.saturating_sub(due));
         let asleep = match &self.state {
+            // What the others count from is our last advert, and that may be older than our last turn.
             State::Owner { advertised, .. } => asleep.max(now.saturating_sub(*advertised)),
-            State::Down | State::Backup { .. } | State::Yielding { .. } | State::Ended => asleep,
+            // It says nothing that others would miss.
+            State::Yielding { .. } => late,
+            State::Down | State::Backup { .. } | State::Ended => asleep,
         };
         match &mut self.state {
             State::Owner { .. } | State::Yielding { .. }
@@ -394,8 +422,9 @@ impl Router {
                     self.back_up(now, Why::Stalled(asleep), actions);
                 }
             }
-            State::Backup { due, .. } if now.saturating_sub(*due) > interval / LATE => {
-                // The others may have slept as long: they get the time to be heard.
+            State::Backup { due, .. } if late > interval / LATE && !self.put_off => {
+                // The others may have slept as long: they get the time to be heard, once.
+                self.put_off = true;
                 *due = now + interval / HEARD_AGAIN;
             }
             State::Down
@@ -435,6 +464,7 @@ impl Router {
                     *renew_at = now;
                 }
             }
+            Event::Ending(ending) => self.ending = ending,
             Event::Beats(false) => {
                 self.wedged_since.get_or_insert(now);
             }
@@ -449,7 +479,7 @@ impl Router {
                 | State::Ended => actions.push(Action::Tell(Told::NotMoved)),
             },
             Event::End => self.end(now, actions),
-            Event::Close => self.close(actions),
+            Event::Close => self.close(now, actions),
         }
     }
 
@@ -488,9 +518,15 @@ impl Router {
                     actions.push(Action::EndConnections);
                 }
                 if let_go_at.is_some_and(|at| at <= now) {
-                    self.let_go(why, now, actions);
-                    return;
+                    let waits_since = *self.waits_since.get_or_insert(now);
+                    if !self.ending || now.saturating_sub(waits_since) >= LONGEST_ENDING {
+                        self.waits_since = None;
+                        self.let_go(why, now, actions);
+                        return;
+                    }
                 }
+                // Or the last connections are still to be ended.
+                let let_go_at = let_go_at.map(|at| if at <= now { now + ENDING_LOOK } else { at });
                 if until.is_some_and(|until| until <= now) && let_go_at.is_none() {
                     self.nobody_took_over(why, now, actions);
                     return;
@@ -504,7 +540,7 @@ impl Router {
                     }
                     next.0 += 1;
                     let pause = match (LEAVING.get(said), LEAVING.get(next.0)) {
-                        (Some(done), Some(next)) => Some(*next - *done),
+                        (Some(done), Some(next)) => Some(next.saturating_sub(*done)),
                         // Nobody is there yet. Who comes will not be told otherwise.
                         _ if until.is_none() => Some(self.settings.interval),
                         _ => None,
@@ -534,7 +570,7 @@ impl Router {
     /// The class that counts now.
     fn class(&self, now: Moment) -> Class {
         // Before the kernel takes the address away, so that a successor has it first.
-        let patience = WEDGED.min(self.settings.lifetime - self.renewal());
+        let patience = WEDGED.min(self.settings.lifetime.saturating_sub(self.renewal()));
         let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= patience);
         let dazed = self.dazed_until.is_some_and(|until| now < until);
         match self.class {
@@ -564,6 +600,8 @@ impl Router {
     }
 
     fn back_up(&mut self, now: Moment, why: Why, actions: &mut Vec<Action>) {
+        self.put_off = false;
+        self.waits_since = None;
         self.state = State::Backup {
             due: now + self.silence(now),
             probe: Probing::No,
@@ -574,6 +612,7 @@ impl Router {
 
     /// Waits on as a backup, until `due` at least.
     fn wait(&mut self, due: Moment) {
+        self.put_off = false;
         self.state = State::Backup { due, probe: Probing::No, because: Because::Silence };
     }
 
@@ -600,8 +639,10 @@ impl Router {
     fn link_down(&mut self, obstacle: Obstacle, now: Moment, actions: &mut Vec<Action>) {
         match self.state {
             State::Ended => {}
+            State::Down if self.obstacle == Some(obstacle) => {}
             State::Down => {
-                actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))))
+                self.obstacle = Some(obstacle);
+                actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))));
             }
             State::Owner { .. } | State::Yielding { .. } => {
                 actions.push(Action::Release);
@@ -619,6 +660,7 @@ impl Router {
 
     fn down(&mut self, obstacle: Obstacle, actions: &mut Vec<Action>) {
         self.state = State::Down;
+        self.obstacle = Some(obstacle);
         self.peer = None;
         actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))));
         actions.push(Action::Tell(Told::Peer(None)));
@@ -636,7 +678,7 @@ impl Router {
             return;
         }
         let class = Class::of_priority(priority);
-        let skew = self.skew(now);
+        let (skew, own_class) = (self.skew(now), self.class(now));
         match &mut self.state {
             State::Down | State::Ended => {}
             State::Backup { due, because, probe } if priority == 0 => {
@@ -667,6 +709,10 @@ impl Router {
                     return;
                 }
                 let own = self.class(now).priority(self.settings.rank);
+                if priority == own && source.is_ipv6() && self.sources.iter().any(IpAddr::is_ipv4) {
+                    // Its adverts of IPv4 settle it: the order of addresses may be another one here.
+                    return;
+                }
                 if priority > own || (priority == own && self.is_greater(source)) {
                     // Whoever it is hears of us once more, and announces itself anew: clients may
                     // believe that the address is here.
@@ -681,6 +727,13 @@ impl Router {
                         actions.push(Action::Tell(Told::Lesser { source, class }));
                     }
                 }
+            }
+            State::Yielding { why: Leaving::Move, let_go_at: None, .. }
+                if priority > 0 && class < own_class =>
+            {
+                // It would serve worse, and we would take the address back from it.
+                actions.push(Action::Tell(Told::NobodyTookOver));
+                self.own(Why::NobodyTookOver, now, actions);
             }
             State::Yielding { end_at, let_go_at, until, say_at, .. } => {
                 if priority > 0 && let_go_at.is_none() {
@@ -870,7 +923,8 @@ impl Router {
                     actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
                 } else {
                     self.back_up(now, Why::Refused, actions);
-                    self.wait(now + PROBE_AGAIN);
+                    self.wait(now + PROBE_AGAIN * (1 << self.refused.min(MOST_DOUBLINGS)));
+                    self.refused += 1;
                 }
             }
             State::Down | State::Backup { .. } | State::Ended => {}
@@ -978,6 +1032,7 @@ impl Router {
                 actions.push(Action::Hold);
             }
             *renew_at = now + self.renewal();
+            self.refused = 0;
         }
         if !self.settings.elects {
             return;
@@ -1065,7 +1120,7 @@ impl Router {
                 actions.push(Action::Tell(Told::State(StateName::Ended, why)));
             }
             Leaving::Move | Leaving::Fault => {
-                let why = successor.map_or(Why::Class(self.class(now)), Why::HandedOver);
+                let why = successor.map_or_else(|| Why::Class(self.class(now)), Why::HandedOver);
                 self.back_up(now, why, actions);
             }
             Leaving::Rival => {
@@ -1115,16 +1170,19 @@ impl Router {
         }
     }
 
-    fn close(&mut self, actions: &mut Vec<Action>) {
-        if self.holds() {
-            actions.push(Action::EndConnections);
-            actions.push(Action::Release);
-        }
-        if self.state != State::Ended {
-            self.state = State::Ended;
-            actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
-        }
+    /// The process is over: ends connections, and lets go a moment later.
+    fn close(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.ended = true;
+        match self.state {
+            State::Owner { .. } | State::Yielding { .. } => {
+                if self.settings.elects {
+                    actions.push(Action::Advertise(0));
+                }
+                self.give_way(Leaving::End, Why::Ended, now, now, actions);
+            }
+            State::Down | State::Backup { .. } => self.end(now, actions),
+            State::Ended => {}
+        }
     }
 }
 

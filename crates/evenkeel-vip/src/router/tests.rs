@@ -265,8 +265,67 @@ fn the_last_one_keeps_the_address_to_the_very_end() {
     rig.run(ms(5000));
     assert!(rig.router.holds());
     rig.give(Event::Close);
+    assert!(rig.has_done(&Action::EndConnections) && !rig.has_done(&Action::Release));
+    rig.run(ms(30));
     assert!(rig.has_done(&Action::Release));
     assert_eq!(rig.router.state(), StateName::Ended);
+}
+
+#[test]
+fn the_address_stays_until_its_last_connection_was_told_but_not_for_ever() {
+    for (ending, released) in [(true, false), (false, true)] {
+        let mut rig = Rig::owner();
+        rig.give(Event::Close);
+        rig.give(Event::Ending(true));
+        rig.run(ms(60));
+        rig.give(Event::Ending(ending));
+        rig.run(ms(10));
+        assert_eq!(rig.has_done(&Action::Release), released);
+        rig.run(ms(100));
+        assert!(rig.has_done(&Action::Release));
+    }
+}
+
+#[test]
+fn a_move_is_not_taken_by_one_that_would_serve_worse() {
+    let mut rig = Rig::owner();
+    rig.give(Event::Move);
+    rig.hear(21, 110);
+    assert_eq!(rig.router.state(), StateName::Owner);
+    assert!(rig.has_done(&Action::Tell(Told::NobodyTookOver)));
+    assert!(!rig.has_done(&Action::EndConnections));
+    // Who ends has no choice.
+    rig.give(Event::End);
+    rig.hear(21, 110);
+    rig.run(ms(40));
+    assert_eq!(rig.router.state(), StateName::Ended);
+}
+
+#[test]
+fn of_equals_in_both_families_the_adverts_of_ipv4_decide() {
+    let mut rig = Rig::owner();
+    rig.give(Event::LinkUp(vec![ip(22), "fe80::1".parse().unwrap()]));
+    rig.give(Event::Heard {
+        source: "fe80::2".parse().unwrap(),
+        priority: 224,
+        interval: INTERVAL,
+    });
+    assert_eq!(rig.router.state(), StateName::Owner);
+    rig.hear(23, 224);
+    assert_eq!(rig.router.state(), StateName::Yielding);
+}
+
+#[test]
+fn an_obstacle_that_lasts_is_told_once() {
+    let mut rig = Rig::owner();
+    for _ in 0..5 {
+        rig.give(Event::LinkDown(Obstacle::NoSocket));
+        rig.run(ms(1000));
+    }
+    let told = |(_, action): &&(Moment, Action)| {
+        matches!(action, Action::Tell(Told::State(StateName::Down, _)))
+    };
+    assert_eq!(rig.done.iter().filter(told).count(), 1);
 }
 
 #[test]
