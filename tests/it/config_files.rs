@@ -201,7 +201,7 @@ impl Walk<'_> {
         let default = &schema["default"];
         let of_preset = [".services[0].preset", ".services[0].quorum"].contains(&path);
         // By default none, and an example is what one learns from.
-        let is_example = path == ".vips" || path.ends_with(".peers");
+        let is_example = path == ".vips" || path.rsplit('.').next() == Some("peers");
         let excepted = of_preset || is_example;
         if !default.is_null() && !default.is_object() && !excepted && default != tree {
             self.wrong.push(format!("{path} is {tree}, but its default is {default}"));

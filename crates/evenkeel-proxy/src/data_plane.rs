@@ -84,6 +84,12 @@ impl DataPlane {
         self.shared.end_moved(addresses);
     }
 
+    /// Whether connections that [`end_connections`](Self::end_connections) was told of are still
+    /// open. May be called from any thread.
+    pub fn is_ending(&self) -> bool {
+        self.shared.is_ending()
+    }
+
     /// Has the data threads turn their loops ten times a second also when nothing happens, from now
     /// on, so that [`beats`](Self::beats) tells those apart that are stuck. May be called from any
     /// thread.
@@ -92,7 +98,8 @@ impl DataPlane {
     }
 
     /// Whether every data thread has turned its loop within that time, exact to a millisecond. One
-    /// that has ended has not; one that is idle has only if [`watch`](Self::watch) was called, and
+    /// that has ended in order, since the process drains and it had no connection left, holds nothing
+    /// up; one that has failed has not turned; one that is idle has only if [`watch`](Self::watch) was called, and
     /// needs a moment after that. May be called from any thread.
     pub fn beats(&self, within: Duration) -> bool {
         self.shared.beats(Instant::now(), within)

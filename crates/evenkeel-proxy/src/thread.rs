@@ -162,6 +162,11 @@ impl Shared {
         }
     }
 
+    /// Whether any thread has connections left of an address that moves.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.mailboxes.iter().any(Mailbox::is_ending)
+    }
+
     /// Whether every thread has turned its loop within that time.
     pub(crate) fn beats(&self, now: Instant, within: Duration) -> bool {
         let now = now.saturating_duration_since(self.epoch);
@@ -364,8 +369,14 @@ impl DataThread {
     /// Ends some of those that leave with their address.
     fn leave_some(&mut self, now: Instant) {
         for _ in 0..moved::A_TURN {
-            let Some(id) = self.moved.next() else { return };
+            let Some(id) = self.moved.next() else { break };
             self.let_one(id, now, Connection::leave);
+        }
+        if let Some(mailbox) = self.shared.mailboxes.get(self.index)
+            && !self.moved.is_busy()
+            && mailbox.is_ending()
+        {
+            mailbox.has_ended();
         }
     }
 
@@ -577,7 +588,7 @@ impl Drop for DataThread {
         // Also if it panicked: the others wait for the last that may hand clients over.
         self.stop_accepting();
         if let Some(mailbox) = self.shared.mailboxes.get(self.index) {
-            mailbox.close();
+            mailbox.close(self.draining && !std::thread::panicking());
         }
     }
 }

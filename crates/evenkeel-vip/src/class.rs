@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// A moment: the time since the machine was started, suspends included (`CLOCK_BOOTTIME`,
-/// clock_gettime(2)).
+/// `clock_gettime(2)`).
 pub type Moment = Duration;
 
 /// What a node could do with the address; the better, the greater.

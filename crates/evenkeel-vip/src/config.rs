@@ -12,6 +12,7 @@ use crate::class::{Class, Rank};
 use crate::hook::HookConfig;
 use crate::packet::Checksum;
 use crate::router::SILENT_INTERVALS;
+use crate::thread::BEAT;
 
 /// An address that moves to a node that serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, schemars::JsonSchema)]
@@ -181,7 +182,7 @@ impl VipConfig {
             Some(IpAddr::V6(address)) => address.octets()[15],
             None => 1,
         };
-        set.unwrap_or(last.max(1))
+        set.unwrap_or_else(|| last.max(1))
     }
 
     /// The rank that is set, if one is.
@@ -226,6 +227,12 @@ impl VipConfig {
         let least = Class::Healthy.priority(Rank::default());
         let skew = self.interval() * (256 - u32::from(least)) / 256;
         self.elects().then(|| self.interval() * SILENT_INTERVALS + skew)
+    }
+
+    /// How long it takes at most until another node has the address of one whose data plane hangs:
+    /// it is not renewed any more, and handed over before the kernel takes it.
+    pub fn hung_within(&self) -> Duration {
+        BEAT + self.lifetime.duration() + self.taken_over_within().unwrap_or_default()
     }
 
     /// How long the kernel of an owner that was killed answers for the address at most.
@@ -288,7 +295,7 @@ fn whole_seconds(span: &Span, (): &()) -> garde::Result {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 pub(crate) fn centiseconds(span: &Span, (): &()) -> garde::Result {
-    if span.duration().subsec_nanos() % 10_000_000 == 0 {
+    if span.duration().subsec_nanos().is_multiple_of(10_000_000) {
         return Ok(());
     }
     Err(garde::Error::new(format!("{span}: VRRP counts hundredths of a second")))

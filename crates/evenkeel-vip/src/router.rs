@@ -72,6 +72,8 @@ pub enum Event {
     NotHeld,
     /// Whether the data plane has turned lately.
     Beats(bool),
+    /// Whether connections that were to be ended are still open.
+    Ending(bool),
     /// Somebody asked for a planned move.
     Move,
     /// The process ends: hand over, if somebody takes it.
@@ -135,8 +137,14 @@ const ANNOUNCEMENTS: [Duration; 6] = [
     Duration::from_secs(5),
 ];
 const ANNOUNCED_AGAIN: Duration = Duration::from_secs(60);
-/// Between two announcements that are answers to others.
+/// The first so many of [`ANNOUNCEMENTS`] may come faster than answers.
+const AFTER_CLAIM: usize = 2;
+/// Between two announcements that are answers to others, on average, and so many may come at once.
 const ANSWERED_AGAIN: Duration = Duration::from_secs(1);
+const ANSWERS_AT_ONCE: u32 = 5;
+/// The last word comes so long after a sign of another owner: it may have announced itself after
+/// it spoke.
+const ANSWER_FOLLOWED: Duration = Duration::from_millis(200);
 
 /// When priority 0 is said again, as one may be lost.
 const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
@@ -149,6 +157,14 @@ const HANDED_OVER: Duration = Duration::from_millis(3);
 /// that clients would not learn of it.
 const ENDING: Duration = Duration::from_millis(30);
 
+/// How much longer the release waits while connections are still being ended, and how often it is
+/// looked.
+const LONGEST_ENDING: Duration = Duration::from_millis(120);
+const ENDING_LOOK: Duration = Duration::from_millis(5);
+
+/// How often the pause doubles after which an address is claimed that the kernel refuses.
+const MOST_DOUBLINGS: u32 = 6;
+
 /// How long clients still come in after a route is withdrawn, until every router has heard of it.
 const WITHDRAWN: Duration = Duration::from_millis(500);
 
@@ -156,6 +172,8 @@ const WITHDRAWN: Duration = Duration::from_millis(500);
 const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// When somebody answered, the next probe comes after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// How long a rival is remembered whose address is not found again.
+const RIVAL_REMEMBERED: Duration = Duration::from_secs(10);
 /// How often an owner asks whether it is the only one.
 const OWNER_PROBES: Duration = Duration::from_secs(30);
 /// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
@@ -181,8 +199,18 @@ pub struct Peer {
     pub class: Class,
 }
 
+/// An owner whose announcements are heard, and its adverts are not.
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    mac: [u8; 6],
+    source: IpAddr,
+    /// When it was last known to have the address.
+    at: Moment,
+}
+
 /// A router.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is by itself, beside the state")]
 pub struct Router {
     settings: Settings,
     state: State,
@@ -199,14 +227,31 @@ pub struct Router {
     peer: Option<(Peer, Moment)>,
     /// Who holds the address may be out of our hearing: ask before claiming.
     guarded: bool,
-    /// When the network was last told as an answer to somebody.
+    /// Whom we gave way to without hearing its adverts: to hear others proves nothing about it.
+    rival: Option<Rival>,
+    /// When somebody who believes to be the owner was last answered.
     answered: Option<Moment>,
+    /// When there was last a sign of another owner.
+    signed: Option<Moment>,
+    /// When the network is told once more for it.
+    word_at: Option<Moment>,
+    /// Until when announcements that are answers must wait.
+    paced_until: Moment,
     /// When the address was last added again because somebody had taken it away.
     added_again: Option<Moment>,
     /// When connections are ended that outlive the address.
     spared_until: Option<Moment>,
     /// The interval of the owner that was heard last.
     peer_interval: Duration,
+    /// What keeps it down, as it was told.
+    obstacle: Option<Obstacle>,
+    /// A backup that woke late has waited on.
+    put_off: bool,
+    /// How often in a row the kernel has refused the address.
+    refused: u32,
+    /// Connections that were to be ended are still open, and since when it waits for that.
+    ending: bool,
+    waits_since: Option<Moment>,
     ended: bool,
 }
 
@@ -283,10 +328,19 @@ impl Router {
             dazed_until: None,
             peer: None,
             guarded: true,
+            rival: None,
             answered: None,
+            signed: None,
+            word_at: None,
+            paced_until: Duration::ZERO,
             added_again: None,
             spared_until: None,
             peer_interval: settings.interval,
+            obstacle: None,
+            put_off: false,
+            refused: 0,
+            ending: false,
+            waits_since: None,
             ended: false,
         }
     }
@@ -324,7 +378,8 @@ impl Router {
             State::Backup { due, .. } => Some(*due),
             State::Owner { advert_at, renew_at, announce_at, probe_at, .. } => {
                 if self.settings.elects {
-                    [*advert_at, *renew_at, *announce_at, *probe_at].into_iter().min()
+                    let word_at = self.word_at.unwrap_or(*announce_at);
+                    [*advert_at, *renew_at, *announce_at, *probe_at, word_at].into_iter().min()
                 } else {
                     Some(*renew_at)
                 }
@@ -344,10 +399,13 @@ impl Router {
         if !self.settings.elects {
             return;
         }
-        // What the others count from is our last advert, and that may be older than our last turn.
+        let late = self.due().map_or(Duration::ZERO, |due| now.saturating_sub(due));
         let asleep = match &self.state {
+            // What the others count from is our last advert, and that may be older than our last turn.
             State::Owner { advertised, .. } => asleep.max(now.saturating_sub(*advertised)),
-            State::Down | State::Backup { .. } | State::Yielding { .. } | State::Ended => asleep,
+            // It says nothing that others would miss.
+            State::Yielding { .. } => late,
+            State::Down | State::Backup { .. } | State::Ended => asleep,
         };
         match &mut self.state {
             State::Owner { .. } | State::Yielding { .. }
@@ -364,8 +422,9 @@ impl Router {
                     self.back_up(now, Why::Stalled(asleep), actions);
                 }
             }
-            State::Backup { due, .. } if now.saturating_sub(*due) > interval / LATE => {
-                // The others may have slept as long: they get the time to be heard.
+            State::Backup { due, .. } if late > interval / LATE && !self.put_off => {
+                // The others may have slept as long: they get the time to be heard, once.
+                self.put_off = true;
                 *due = now + interval / HEARD_AGAIN;
             }
             State::Down
@@ -405,6 +464,7 @@ impl Router {
                     *renew_at = now;
                 }
             }
+            Event::Ending(ending) => self.ending = ending,
             Event::Beats(false) => {
                 self.wedged_since.get_or_insert(now);
             }
@@ -419,7 +479,7 @@ impl Router {
                 | State::Ended => actions.push(Action::Tell(Told::NotMoved)),
             },
             Event::End => self.end(now, actions),
-            Event::Close => self.close(actions),
+            Event::Close => self.close(now, actions),
         }
     }
 
@@ -458,9 +518,15 @@ impl Router {
                     actions.push(Action::EndConnections);
                 }
                 if let_go_at.is_some_and(|at| at <= now) {
-                    self.let_go(why, now, actions);
-                    return;
+                    let waits_since = *self.waits_since.get_or_insert(now);
+                    if !self.ending || now.saturating_sub(waits_since) >= LONGEST_ENDING {
+                        self.waits_since = None;
+                        self.let_go(why, now, actions);
+                        return;
+                    }
                 }
+                // Or the last connections are still to be ended.
+                let let_go_at = let_go_at.map(|at| if at <= now { now + ENDING_LOOK } else { at });
                 if until.is_some_and(|until| until <= now) && let_go_at.is_none() {
                     self.nobody_took_over(why, now, actions);
                     return;
@@ -473,7 +539,14 @@ impl Router {
                         actions.push(Action::Advertise(0));
                     }
                     next.0 += 1;
-                    next.1 = LEAVING.get(next.0).zip(LEAVING.get(said)).map(|(a, b)| at + *a - *b);
+                    let pause = match (LEAVING.get(said), LEAVING.get(next.0)) {
+                        (Some(done), Some(next)) => Some(next.saturating_sub(*done)),
+                        // Nobody is there yet. Who comes will not be told otherwise.
+                        _ if until.is_none() => Some(self.settings.interval),
+                        _ => None,
+                    };
+                    next.1 =
+                        pause.map(|pause| if at + pause > now { at + pause } else { now + pause });
                 }
                 if renew_at <= now {
                     if self.wedged_since.is_none() && self.settings.elects {
@@ -497,7 +570,7 @@ impl Router {
     /// The class that counts now.
     fn class(&self, now: Moment) -> Class {
         // Before the kernel takes the address away, so that a successor has it first.
-        let patience = WEDGED.min(self.settings.lifetime - self.renewal());
+        let patience = WEDGED.min(self.settings.lifetime.saturating_sub(self.renewal()));
         let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= patience);
         let dazed = self.dazed_until.is_some_and(|until| now < until);
         match self.class {
@@ -527,6 +600,8 @@ impl Router {
     }
 
     fn back_up(&mut self, now: Moment, why: Why, actions: &mut Vec<Action>) {
+        self.put_off = false;
+        self.waits_since = None;
         self.state = State::Backup {
             due: now + self.silence(now),
             probe: Probing::No,
@@ -537,6 +612,7 @@ impl Router {
 
     /// Waits on as a backup, until `due` at least.
     fn wait(&mut self, due: Moment) {
+        self.put_off = false;
         self.state = State::Backup { due, probe: Probing::No, because: Because::Silence };
     }
 
@@ -546,6 +622,7 @@ impl Router {
             State::Down => {
                 // What was heard before it went down says nothing any more.
                 self.guarded = true;
+                self.rival = None;
                 self.peer_interval = self.settings.interval;
                 self.back_up(now, Why::Link, actions);
             }
@@ -562,16 +639,18 @@ impl Router {
     fn link_down(&mut self, obstacle: Obstacle, now: Moment, actions: &mut Vec<Action>) {
         match self.state {
             State::Ended => {}
+            State::Down if self.obstacle == Some(obstacle) => {}
             State::Down => {
-                actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))))
+                self.obstacle = Some(obstacle);
+                actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))));
             }
             State::Owner { .. } | State::Yielding { .. } => {
                 actions.push(Action::Release);
+                self.spared_until = Some(now + SPARED);
                 if self.ended {
                     self.state = State::Ended;
                     actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
                 } else {
-                    self.spared_until = Some(now + SPARED);
                     self.down(obstacle, actions);
                 }
             }
@@ -581,6 +660,7 @@ impl Router {
 
     fn down(&mut self, obstacle: Obstacle, actions: &mut Vec<Action>) {
         self.state = State::Down;
+        self.obstacle = Some(obstacle);
         self.peer = None;
         actions.push(Action::Tell(Told::State(StateName::Down, Why::Obstacle(obstacle))));
         actions.push(Action::Tell(Told::Peer(None)));
@@ -598,19 +678,22 @@ impl Router {
             return;
         }
         let class = Class::of_priority(priority);
-        let skew = self.skew(now);
+        let (skew, own_class) = (self.skew(now), self.class(now));
         match &mut self.state {
             State::Down | State::Ended => {}
-            State::Backup { due, because, .. } if priority == 0 => {
+            State::Backup { due, because, probe } if priority == 0 => {
                 if self.peer.is_none_or(|(peer, _)| peer.source == source) {
                     // Not later than before: it is said several times.
                     *due = (*due).min(now + skew);
                     *because = Because::Left(source);
+                    // It would answer: it keeps the address until it hears us.
+                    *probe = Probing::No;
+                    self.hears(source, now);
                 }
             }
             State::Backup { due, .. } => {
                 let due = *due;
-                self.guarded = false;
+                self.hears(source, now);
                 self.end_spared(actions);
                 self.see(Peer { source, class }, now, actions);
                 self.peer_interval = interval;
@@ -621,9 +704,15 @@ impl Router {
             State::Owner { advert_at, .. } => {
                 if priority == 0 {
                     *advert_at = now;
+                    // It had the address, and its clients believe it.
+                    self.answer(now, actions);
                     return;
                 }
                 let own = self.class(now).priority(self.settings.rank);
+                if priority == own && source.is_ipv6() && self.sources.iter().any(IpAddr::is_ipv4) {
+                    // Its adverts of IPv4 settle it: the order of addresses may be another one here.
+                    return;
+                }
                 if priority > own || (priority == own && self.is_greater(source)) {
                     // Whoever it is hears of us once more, and announces itself anew: clients may
                     // believe that the address is here.
@@ -639,14 +728,34 @@ impl Router {
                     }
                 }
             }
-            State::Yielding { end_at, let_go_at, .. } => {
+            State::Yielding { why: Leaving::Move, let_go_at: None, .. }
+                if priority > 0 && class < own_class =>
+            {
+                // It would serve worse, and we would take the address back from it.
+                actions.push(Action::Tell(Told::NobodyTookOver));
+                self.own(Why::NobodyTookOver, now, actions);
+            }
+            State::Yielding { end_at, let_go_at, until, say_at, .. } => {
                 if priority > 0 && let_go_at.is_none() {
                     *end_at = Some(now + HANDED_OVER);
                     *let_go_at = Some(now + HANDED_OVER + ENDING);
+                    // There is nothing else to wait for.
+                    (*until, *say_at) = (None, None);
                     self.peer_interval = interval;
                     self.see(Peer { source, class }, now, actions);
                 }
             }
+        }
+    }
+
+    /// The adverts of this router are heard: it need not be asked for.
+    fn hears(&mut self, source: IpAddr, now: Moment) {
+        let other = |rival: Rival| {
+            rival.source != source && now.saturating_sub(rival.at) < RIVAL_REMEMBERED
+        };
+        if !self.rival.is_some_and(other) {
+            self.guarded = false;
+            self.rival = None;
         }
     }
 
@@ -722,6 +831,9 @@ impl Router {
                 Some((priority, source)) if claim.announced => {
                     let greater =
                         priority > own.0 || (priority == own.0 && self.is_greater(source));
+                    if greater {
+                        self.rival = Some(Rival { mac: claim.mac, source, at: now });
+                    }
                     self.rivalled(claim.mac, greater, now, actions);
                 }
                 Some(_) | None => {
@@ -745,20 +857,40 @@ impl Router {
         }
     }
 
-    /// Tells the network again where the address is, because somebody said otherwise.
-    /// False if that was done just now.
+    /// Tells the network again where the address is, because somebody said otherwise: now, and once
+    /// more. False if somebody was answered just now.
     fn answer(&mut self, now: Moment, actions: &mut Vec<Action>) -> bool {
         let is_due = self.answered.is_none_or(|at| now.saturating_sub(at) >= ANSWERED_AGAIN);
         if is_due {
             self.answered = Some(now);
+        }
+        if is_due && self.paced_until <= now {
+            self.pace(now);
             actions.push(Action::Announce(self.priority(now)));
         }
+        self.signed = Some(now);
+        let word = (now + ANSWER_FOLLOWED).max(self.paced_until);
+        self.word_at = Some(self.word_at.map_or(word, |at| at.min(word)));
         is_due
+    }
+
+    /// Counts an announcement that is an answer.
+    fn pace(&mut self, now: Moment) {
+        let burst = ANSWERED_AGAIN * (ANSWERS_AT_ONCE - 1);
+        let full = (self.paced_until + burst).max(now) + ANSWERED_AGAIN;
+        self.paced_until = full.saturating_sub(burst).min(now + ANSWERED_AGAIN);
     }
 
     fn gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let withdrawn = !self.settings.elects && matches!(self.state, State::Yielding { .. });
-        if !self.holds() || withdrawn || self.wedged_since.is_some() {
+        if !self.holds() || withdrawn {
+            return;
+        }
+        if self.wedged_since.is_some() {
+            // It may not be added again, and who does not have it does not say that it does.
+            if matches!(self.state, State::Owner { .. }) {
+                self.leave(Leaving::Fault, now, actions);
+            }
             return;
         }
         // Who takes it away each time that it is added gets no more than one answer in the time
@@ -777,7 +909,11 @@ impl Router {
     fn not_held(&mut self, now: Moment, actions: &mut Vec<Action>) {
         match self.state {
             State::Owner { .. } | State::Yielding { .. } => {
-                if self.settings.elects {
+                // Who has just claimed has said nothing that others must be told otherwise.
+                let claimed_at = now + self.settings.lifetime + LATE_EXPIRY;
+                let claims =
+                    matches!(self.state, State::Owner { grace, .. } if grace == claimed_at);
+                if self.settings.elects && !claims {
                     actions.push(Action::Advertise(0));
                 }
                 actions.push(Action::EndConnections);
@@ -787,7 +923,8 @@ impl Router {
                     actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
                 } else {
                     self.back_up(now, Why::Refused, actions);
-                    self.wait(now + PROBE_AGAIN);
+                    self.wait(now + PROBE_AGAIN * (1 << self.refused.min(MOST_DOUBLINGS)));
+                    self.refused += 1;
                 }
             }
             State::Down | State::Backup { .. } | State::Ended => {}
@@ -820,6 +957,11 @@ impl Router {
             }
             Probing::Asked { answered_by: Some(mac) } => {
                 actions.push(Action::Tell(Told::Taken(mac)));
+                if let Some(rival) = &mut self.rival
+                    && rival.mac == mac
+                {
+                    rival.at = now;
+                }
                 self.wait(now + PROBE_AGAIN);
             }
             Probing::No | Probing::Asked { answered_by: None } => {
@@ -849,8 +991,10 @@ impl Router {
 
     fn own(&mut self, why: Why, now: Moment, actions: &mut Vec<Action>) {
         self.peer = None;
+        self.rival = None;
         self.spared_until = None;
         self.answered = None;
+        (self.signed, self.word_at) = (None, None);
         self.peer_interval = self.settings.interval;
         actions.push(Action::Hold);
         let priority = self.priority(now);
@@ -888,6 +1032,7 @@ impl Router {
                 actions.push(Action::Hold);
             }
             *renew_at = now + self.renewal();
+            self.refused = 0;
         }
         if !self.settings.elects {
             return;
@@ -900,8 +1045,17 @@ impl Router {
             let next = *advert_at + self.settings.interval;
             *advert_at = if next > now { next } else { now + self.settings.interval };
         }
-        if *announce_at <= now {
+        let has_word = self.word_at.is_some_and(|at| at <= now);
+        if has_word || *announce_at <= now {
             actions.push(Action::Announce(priority));
+            if has_word || *announced > AFTER_CLAIM {
+                self.pace(now);
+            }
+            // It is the last word only if it is long enough after the last sign.
+            let word = self.signed.map(|at| at + ANSWER_FOLLOWED).filter(|at| *at > now);
+            self.word_at = word.map(|at| at.max(self.paced_until));
+        }
+        if *announce_at <= now {
             let done = ANNOUNCEMENTS.get(*announced).copied();
             *announced += 1;
             *announce_at = match (done, ANNOUNCEMENTS.get(*announced)) {
@@ -954,6 +1108,9 @@ impl Router {
 
     /// The successor has it.
     fn let_go(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
+        // Again, where they were ended when the successor was heard: clients still come in until
+        // they hear of it too.
+        actions.push(Action::EndConnections);
         actions.push(Action::Release);
         let successor = self.peer.map(|(peer, _)| peer.source);
         match why {
@@ -963,7 +1120,7 @@ impl Router {
                 actions.push(Action::Tell(Told::State(StateName::Ended, why)));
             }
             Leaving::Move | Leaving::Fault => {
-                let why = successor.map_or(Why::Class(self.class(now)), Why::HandedOver);
+                let why = successor.map_or_else(|| Why::Class(self.class(now)), Why::HandedOver);
                 self.back_up(now, why, actions);
             }
             Leaving::Rival => {
@@ -975,15 +1132,19 @@ impl Router {
 
     fn nobody_took_over(&mut self, why: Leaving, now: Moment, actions: &mut Vec<Action>) {
         actions.push(Action::Tell(Told::NobodyTookOver));
+        let is_fault = self.class(now) == Class::Fault || self.wedged_since.is_some();
         match why {
             // It goes on until the process is over: without a successor nothing is won by an end.
             Leaving::End => {
                 if let State::Yielding { until, say_at, .. } = &mut self.state {
-                    (*until, *say_at) = (None, None);
+                    (*until, *say_at) = (None, Some(now));
                 }
             }
-            Leaving::Move => self.own(Why::NobodyTookOver, now, actions),
-            Leaving::Fault | Leaving::Rival => {
+            // What it wanted to leave for may be over, or have come meanwhile.
+            Leaving::Move | Leaving::Fault if !is_fault => {
+                self.own(Why::NobodyTookOver, now, actions);
+            }
+            Leaving::Move | Leaving::Fault | Leaving::Rival => {
                 if let State::Yielding { until, say_at, end_at, let_go_at, .. } = &mut self.state {
                     (*until, *say_at) = (None, None);
                     *end_at = None;
@@ -1009,16 +1170,19 @@ impl Router {
         }
     }
 
-    fn close(&mut self, actions: &mut Vec<Action>) {
-        if self.holds() {
-            actions.push(Action::EndConnections);
-            actions.push(Action::Release);
-        }
-        if self.state != State::Ended {
-            self.state = State::Ended;
-            actions.push(Action::Tell(Told::State(StateName::Ended, Why::Ended)));
-        }
+    /// The process is over: ends connections, and lets go a moment later.
+    fn close(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.ended = true;
+        match self.state {
+            State::Owner { .. } | State::Yielding { .. } => {
+                if self.settings.elects {
+                    actions.push(Action::Advertise(0));
+                }
+                self.give_way(Leaving::End, Why::Ended, now, now, actions);
+            }
+            State::Down | State::Backup { .. } => self.end(now, actions),
+            State::Ended => {}
+        }
     }
 }
 

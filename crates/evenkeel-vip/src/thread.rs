@@ -41,6 +41,9 @@ const REPORTS: usize = 256;
 /// The longest sleep: a link that no message told of, and a heartbeat, are seen to so often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// How often trouble that lasts is told.
+const TROUBLE_AGAIN: Duration = Duration::from_secs(30);
+
 /// How often adverts of strangers with our VRID are told.
 const FOREIGN_AGAIN: Duration = Duration::from_secs(600);
 
@@ -54,6 +57,9 @@ pub trait DataPlane: Send {
 
     /// Ends the connections that came in through one of these addresses, without waiting for it.
     fn end_connections(&self, addresses: &[IpAddr]);
+
+    /// Whether some of those are still open.
+    fn is_ending(&self) -> bool;
 }
 
 /// What the thread tells.
@@ -139,7 +145,8 @@ impl Vip {
             actions: Vec::with_capacity(16),
             heard: Vec::with_capacity(16),
             look_at: Duration::ZERO,
-            trouble: None,
+            troubles: Vec::new(),
+            untold: None,
             foreign: None,
         };
         let named = thread::Builder::new().name("evenkeel-vip".to_owned());
@@ -207,10 +214,20 @@ struct Thread {
     heard: Vec<Heard>,
     /// When the links are looked at, though nothing was told of them.
     look_at: Moment,
-    /// The last trouble that was told: one that lasts is told once.
-    trouble: Option<(&'static str, Option<i32>)>,
+    /// What was told lately.
+    troubles: Vec<Trouble>,
+    /// The last state, if there was no room to tell it.
+    untold: Option<Told>,
     /// When adverts of strangers were told last.
     foreign: Option<Moment>,
+}
+
+/// Something that the kernel has refused.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    what: &'static str,
+    code: Option<i32>,
+    told: Moment,
 }
 
 impl fmt::Debug for Thread {
@@ -246,13 +263,15 @@ impl Thread {
 
     fn turn(&mut self) {
         let now = now();
-        self.with_router(now, |router, now, actions| router.wake(now, actions));
+        self.retell();
+        self.with_router(now, Router::wake);
+        self.give(Event::Beats(self.data_plane.beats()), now);
+        self.give(Event::Ending(self.data_plane.is_ending()), now);
         self.see_to_links(now);
         let class = self.shared.class.swap(0, Ordering::AcqRel);
         if let Some(class) = class.checked_sub(1).and_then(|n| CLASSES.get(usize::from(n))) {
             self.give(Event::Class(*class), now);
         }
-        self.give(Event::Beats(self.data_plane.beats()), now);
         self.listen(now);
         let orders = self.shared.orders.swap(0, Ordering::AcqRel);
         for (order, event) in [(MOVE, Event::Move), (END, Event::End), (CLOSE, Event::Close)] {
@@ -260,7 +279,7 @@ impl Thread {
                 self.give(event, now);
             }
         }
-        self.with_router(now, |router, now, actions| router.act(now, actions));
+        self.with_router(now, Router::act);
     }
 
     /// Waits for news, or for what is due.
@@ -397,7 +416,6 @@ impl Thread {
                     self.give(Event::LinkDown(Obstacle::NoSocket), now);
                     return;
                 }
-                self.trouble = None;
                 let rank = self.rank(&place.sources);
                 self.router.set_rank(rank);
                 self.report(Report::On {
@@ -439,19 +457,49 @@ impl Thread {
         }
     }
 
+    /// Trouble that lasts is told now and then.
     fn trouble(&mut self, what: &'static str, error: &io::Error) {
-        let this = Some((what, error.raw_os_error()));
-        if self.trouble != this {
-            self.trouble = this;
-            self.report(Report::Trouble { what, error: error.to_string() });
+        let (now, code) = (now(), error.raw_os_error());
+        self.troubles.retain(|trouble| now.saturating_sub(trouble.told) < TROUBLE_AGAIN);
+        if !self.troubles.iter().any(|known| known.what == what && known.code == code) {
+            self.troubles.push(Trouble { what, code, told: now });
+            self.report(Report::Trouble { what, error: in_full(error) });
         }
     }
 
-    fn report(&self, report: Report) {
+    fn report(&mut self, report: Report) {
+        let state = match &report {
+            Report::Told(told @ Told::State(..)) => Some(*told),
+            Report::Told(_)
+            | Report::On { .. }
+            | Report::Trouble { .. }
+            | Report::ForeignAdvert { .. } => None,
+        };
         if self.reports.try_send(report).is_err() {
             self.counters.untold.increment(1);
+            // Others act on the state: it is said again until it is heard.
+            self.untold = state.or(self.untold);
+        } else if state.is_some() {
+            self.untold = None;
         }
     }
+
+    fn retell(&mut self) {
+        if let Some(told) = self.untold {
+            self.report(Report::Told(told));
+        }
+    }
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn settings(config: &VipConfig) -> Settings {

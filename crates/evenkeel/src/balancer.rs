@@ -11,6 +11,7 @@ use evenkeel_core::timeline::Timeline;
 use evenkeel_discovery::source::Source;
 use evenkeel_proxy::DataPlane;
 use evenkeel_vip::config::VipConfig;
+use futures::future::join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::timeout;
 
@@ -19,7 +20,7 @@ use crate::control;
 use crate::credentials::PodEnvironment;
 use crate::observer::Observer;
 use crate::service::{Service, StartError, Surroundings};
-use crate::vip::{self, RunningVip, redirect};
+use crate::vip::{self, Claims, RunningVip, redirect};
 
 /// After an abort tasks only have to let go of their sockets.
 const LAST: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub(crate) struct LoadBalancer {
     tasks: Tasks,
     drain_timeout: Duration,
     vips: Vec<RunningVip>,
+    /// That no other process of this host moves the same addresses.
+    _claims: Vec<Claims>,
 }
 
 /// Why it does not start.
@@ -91,6 +94,14 @@ impl LoadBalancer {
             .flat_map(|service| &service.listen.addresses)
             .map(|address| address.address())
             .collect();
+        let claims = config
+            .vips
+            .iter()
+            .map(|vip| {
+                Claims::of(vip)
+                    .map_err(|source| BalancerError::Vip { vip: vip.name.clone(), source })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let data_threads = config.data_plane.threads();
         let data_plane = DataPlane::start(data_threads, &connections, &shutdown)
             .map_err(BalancerError::DataPlane)?;
@@ -160,6 +171,7 @@ impl LoadBalancer {
             tasks,
             drain_timeout: config.shutdown.drain_timeout.duration(),
             vips,
+            _claims: claims,
         })
     }
 
@@ -167,9 +179,7 @@ impl LoadBalancer {
     /// listeners, then, when connections have ended or `hurry` resolves or
     /// the drain timeout passes, everything.
     pub(crate) async fn end(self, hurry: impl Future<Output = ()>) -> Ended {
-        for vip in &self.vips {
-            vip.hand_over().await;
-        }
+        join_all(self.vips.iter().map(RunningVip::hand_over)).await;
         self.shutdown.drain.cancel();
         let ended = tokio::select! {
             biased;
@@ -214,8 +224,9 @@ async fn start_vips(
     services: &[Service],
     around: &Surroundings,
 ) -> Result<Vec<RunningVip>, BalancerError> {
-    let redirected = services.iter().flat_map(|service| service.redirected.clone()).collect();
-    let redirect = redirect::start(redirected, &around.tasks, &around.shutdown);
+    let redirected: Vec<_> =
+        services.iter().flat_map(|service| service.redirected.clone()).collect();
+    let redirect = redirect::start(&redirected, &around.tasks, &around.shutdown);
     let around = vip::Around {
         services,
         data_plane: &around.data_plane,
@@ -239,9 +250,7 @@ async fn start_vips(
 }
 
 async fn close(vips: &[RunningVip]) {
-    for vip in vips {
-        vip.close().await;
-    }
+    join_all(vips.iter().map(RunningVip::close)).await;
 }
 
 /// Runs the admin endpoint to the very end, so that `/readyz` can say that we drain.

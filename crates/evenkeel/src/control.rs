@@ -24,8 +24,8 @@ use crate::vip::{Moved, RunningVip};
 /// The longest line, in bytes.
 const LINE: u64 = 4096;
 
-/// How long a line may take, and an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a question and its answer may take: a move takes an interval and a second.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,11 @@ pub(crate) fn start(
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             let heard = match accepted {
                 Ok((stream, _)) => timeout(PATIENCE, serve(stream, &vips)).await,
-                Err(error) => Ok(Err(error)),
+                Err(error) => {
+                    // Out of descriptors, most likely, and the client still waits.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    Ok(Err(error))
+                }
             };
             if let Ok(Err(error)) = heard {
                 tracing::debug!(%error, "control");

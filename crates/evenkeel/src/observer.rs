@@ -145,7 +145,7 @@ fn vip_status(vip: &RunningVip) -> VipStatus {
     let config = &vip.config;
     let view = vip.view.borrow();
     let mut warnings = Vec::new();
-    if let Some(trouble) = &view.trouble {
+    if let Some((trouble, _)) = view.trouble.as_ref().filter(|(_, at)| at.elapsed() < RIVAL) {
         warnings.push(format!("could not {trouble}"));
     }
     if let Some((mac, _)) = view.rival.as_ref().filter(|(_, at)| at.elapsed() < RIVAL) {
@@ -171,7 +171,7 @@ fn vip_status(vip: &RunningVip) -> VipStatus {
     }
 }
 
-/// How long somebody else is shown as using the address, after it was heard.
+/// How long trouble, and somebody else who uses the address, is shown after it was told last.
 const RIVAL: Duration = Duration::from_secs(60);
 
 fn identity_verified(service: &Service) -> bool {

@@ -8,6 +8,7 @@
 //!                         log, timeline, metrics, status <───────┘
 //! ```
 
+mod claims;
 mod hook;
 pub(crate) mod redirect;
 mod score;
@@ -22,14 +23,16 @@ use evenkeel_core::shutdown::{Shutdown, Tasks};
 use evenkeel_core::timeline::Timeline;
 use evenkeel_proxy::DataPlane;
 use evenkeel_vip::class::{Class, Ladder};
-use evenkeel_vip::config::{LastSurvivor, Mode, VipConfig};
+use evenkeel_vip::config::{LastSurvivor, VipConfig};
 use evenkeel_vip::router::StateName;
 use evenkeel_vip::thread::{self, BEAT, Vip};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::claims::Claims;
 use self::redirect::Installed;
-use self::score::{Standing, score};
+use self::score::{Rules, Standing, score};
 use self::told::Teller;
 pub(crate) use self::told::{VipView, describe, owns};
 use crate::config::ServiceConfig;
@@ -38,7 +41,8 @@ use crate::service::{Service, View};
 /// How often a VIP is told the class of its node.
 const SCORED: Duration = Duration::from_millis(250);
 
-/// The longest a hand-over takes: one interval, the margin of the router, and a busy machine.
+/// The longest a hand-over takes beside one interval: the margin of the router, the end of
+/// connections, and a busy machine.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// How long a thread may take to let go at the very end.
@@ -90,16 +94,27 @@ impl RunningVip {
         let (view_sender, view) = watch::channel(VipView::new());
         let teller = Arc::new(Teller::new(&config.name, around.timeline.clone(), view_sender));
         let (ended_sender, ended) = watch::channel(false);
+        let drain = around.shutdown.drain.clone();
         around.tasks.spawn("vip reports", follow(reports, teller.clone()));
         hook::start(&config, &view, &teller, around);
-        around.tasks.spawn_essential("vip thread", around.shutdown, until_ended(end, ended_sender));
+        let until_ended = until_ended(end, ended_sender, view.clone(), drain);
+        around.tasks.spawn_essential("vip thread", around.shutdown, until_ended);
+        let is_redirected = around
+            .services
+            .iter()
+            .flat_map(|service| &service.redirected)
+            .any(|(address, _)| config.addresses.contains(&address.ip()));
+        let rules = Rules {
+            keeps: config.last_survivor == LastSurvivor::Keep,
+            many_owners: !config.elects(),
+        };
         let views = around.services.iter().filter(|service| listens(&service.config, &config));
         let scorer = Scorer {
-            config: config.clone(),
             views: views.map(|service| service.view.clone()).collect(),
             thread: thread.clone(),
             teller,
-            redirect: around.redirect.clone(),
+            redirect: around.redirect.clone().filter(|_| is_redirected),
+            rules,
         };
         let stop = ended.clone();
         around.tasks.spawn("vip class", scorer.run(stop));
@@ -118,7 +133,7 @@ impl RunningVip {
         }
         self.thread.move_away();
         let away = view.wait_for(|view| !owns(view.state) || view.refusals != refusals);
-        match timeout(HAND_OVER, away).await {
+        match timeout(self.config.interval() + HAND_OVER, away).await {
             Ok(Ok(view)) if !owns(view.state) => Moved::Away,
             Ok(Ok(_) | Err(_)) | Err(_) => Moved::NobodyTookOver,
         }
@@ -131,7 +146,7 @@ impl RunningVip {
         self.thread.end();
         let over =
             view.wait_for(|view| view.state == StateName::Ended || view.refusals != refusals);
-        if timeout(HAND_OVER, over).await.is_err() {
+        if timeout(self.config.interval() + HAND_OVER, over).await.is_err() {
             tracing::warn!(vip = %self.config.name, "the hand-over takes too long: it goes on by itself");
         }
     }
@@ -168,6 +183,10 @@ impl thread::DataPlane for Plane {
     fn end_connections(&self, addresses: &[IpAddr]) {
         self.0.end_connections(addresses);
     }
+
+    fn is_ending(&self) -> bool {
+        self.0.is_ending()
+    }
 }
 
 async fn follow(mut reports: mpsc::Receiver<thread::Report>, teller: Arc<Teller>) {
@@ -176,20 +195,33 @@ async fn follow(mut reports: mpsc::Receiver<thread::Report>, teller: Arc<Teller>
     }
 }
 
-async fn until_ended(end: oneshot::Receiver<()>, ended: watch::Sender<bool>) {
+async fn until_ended(
+    end: oneshot::Receiver<()>,
+    ended: watch::Sender<bool>,
+    mut view: watch::Receiver<VipView>,
+    drain: CancellationToken,
+) {
     if end.await.is_err() {
         // The sender is dropped, which is what it is for.
+    }
+    // What it has reported is still being read. If it does not say that it is over, it has failed.
+    let over = view.wait_for(|view| view.state == StateName::Ended);
+    let in_order = matches!(timeout(LETTING_GO, over).await, Ok(Ok(_)));
+    if in_order {
+        ended.send_replace(true);
+        // It was handed over, which is what it was told; the rest of the process is not through yet.
+        drain.cancelled().await;
     }
     ended.send_replace(true);
 }
 
 /// Finds out what this node could do with the address, again and again.
 struct Scorer {
-    config: Arc<VipConfig>,
     views: Vec<watch::Receiver<View>>,
     thread: Arc<Vip>,
     teller: Arc<Teller>,
     redirect: Option<Installed>,
+    rules: Rules,
 }
 
 impl Scorer {
@@ -205,17 +237,16 @@ impl Scorer {
             }
             let standings: Vec<Standing> =
                 self.views.iter().map(|view| Standing::of(&view.borrow())).collect();
-            let Some((seen, why)) = score(&standings, self.config.last_survivor) else { continue };
+            let Some((seen, why)) = score(&standings, self.rules) else { continue };
             let (seen, why) = if self.is_led() {
-                (self.for_mode(seen), why)
+                (seen, why)
             } else {
                 (seen.min(Class::Degraded), "nftables refuse to lead clients to us")
             };
             let class = ladder.step(seen, start.elapsed());
             self.thread.set_class(class);
-            if class == seen {
-                self.teller.class(class, why);
-            }
+            let why = if class == seen { why } else { "what was seen last has not lasted yet" };
+            self.teller.class(class, why, class == seen);
             if let Some(penalty) = ladder.penalty().filter(|_| !damped) {
                 self.teller.event(format!(
                     "this node goes up and down: it counts as better only after {} s",
@@ -228,14 +259,5 @@ impl Scorer {
 
     fn is_led(&self) -> bool {
         self.redirect.as_ref().is_none_or(|installed| installed.borrow().is_ok())
-    }
-
-    /// Where many have the address, one that is degraded withdraws; unless it shall never.
-    fn for_mode(&self, seen: Class) -> Class {
-        let keeps = self.config.last_survivor == LastSurvivor::Keep;
-        match self.config.mode {
-            Mode::Route(_) if keeps => Class::Healthy,
-            Mode::Route(_) | Mode::L2(_) | Mode::Hook(_) => seen,
-        }
     }
 }

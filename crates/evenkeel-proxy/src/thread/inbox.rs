@@ -86,10 +86,14 @@ pub(crate) struct Mailbox {
     /// When the thread last turned its loop, in milliseconds since all of them were made, or
     /// [`ENDED`].
     beat: AtomicU64,
+    /// Connections are to be ended whose address moves.
+    ending: AtomicBool,
 }
 
-/// The beat of a thread that has ended.
+/// The beat of a thread that has ended in order, which holds nothing up.
 const ENDED: u64 = u64::MAX;
+/// The beat of one that has failed.
+const FAILED: u64 = u64::MAX - 1;
 
 impl Mailbox {
     pub(super) fn new() -> Result<(Self, Receiver<Client>), Errno> {
@@ -102,6 +106,7 @@ impl Mailbox {
             rung: AtomicBool::new(false),
             load: AtomicUsize::new(0),
             beat: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
         };
         Ok((mailbox, inbox))
     }
@@ -144,6 +149,7 @@ impl Mailbox {
     /// Ends what came in through these addresses.
     pub(super) fn end_moved(&self, addresses: &[IpAddr]) {
         self.put(|post| {
+            self.ending.store(true, Ordering::Relaxed);
             for address in addresses {
                 let address = address.to_canonical();
                 if !post.moved.contains(&address) {
@@ -195,15 +201,33 @@ impl Mailbox {
         }
     }
 
-    /// Whether the thread has turned its loop within that time.
-    pub(super) fn beats(&self, now: Duration, within: Duration) -> bool {
-        let beat = self.beat.load(Ordering::Relaxed);
-        beat != ENDED && millis(now).saturating_sub(beat) <= millis(within)
+    /// Whether connections of an address that moves are still to be ended.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
-    /// The thread has ended: takes no post any more, and closes the listeners that wait.
-    pub(super) fn close(&self) {
-        self.beat.store(ENDED, Ordering::Relaxed);
+    /// Every connection of the addresses that were taken from the post has ended.
+    pub(super) fn has_ended(&self) {
+        let post = self.post.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = post.as_ref().is_some_and(|post| !post.moved.is_empty());
+        self.ending.store(more, Ordering::Relaxed);
+    }
+
+    /// Whether the thread has turned its loop within that time, or had nothing left to do and ended.
+    pub(super) fn beats(&self, now: Duration, within: Duration) -> bool {
+        let beat = self.beat.load(Ordering::Relaxed);
+        match beat {
+            ENDED => true,
+            FAILED => false,
+            beat => millis(now).saturating_sub(beat) <= millis(within),
+        }
+    }
+
+    /// The thread has ended, in order or not: takes no post any more, and closes the listeners that
+    /// wait.
+    pub(super) fn close(&self, in_order: bool) {
+        self.beat.store(if in_order { ENDED } else { FAILED }, Ordering::Relaxed);
+        self.ending.store(false, Ordering::Relaxed);
         *self.post.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
@@ -226,8 +250,30 @@ mod tests {
         assert!(mailbox.beats(at(1300), at(300)) && !mailbox.beats(at(1301), at(300)));
         // Whoever asks may have read the clock before it beat.
         assert!(mailbox.beats(at(999), at(300)));
-        mailbox.close();
-        assert!(!mailbox.beats(at(1000), at(300)) && !mailbox.beats(at(1000), Duration::MAX));
+        mailbox.close(true);
+        assert!(mailbox.beats(at(9000), at(300)), "it has nothing left to do");
+    }
+
+    #[test]
+    fn a_thread_that_failed_does_not_beat() {
+        let (mailbox, _inbox) = Mailbox::new().unwrap();
+        mailbox.close(false);
+        assert!(!mailbox.beats(Duration::ZERO, Duration::MAX));
+    }
+
+    #[test]
+    fn an_address_is_left_once_its_last_connection_has_ended() {
+        let (mailbox, _inbox) = Mailbox::new().unwrap();
+        assert!(!mailbox.is_ending());
+        mailbox.end_moved(&["10.0.0.1".parse().unwrap()]);
+        assert!(mailbox.is_ending());
+        mailbox.take();
+        mailbox.end_moved(&["10.0.0.2".parse().unwrap()]);
+        mailbox.has_ended();
+        assert!(mailbox.is_ending(), "another one came meanwhile");
+        mailbox.take();
+        mailbox.has_ended();
+        assert!(!mailbox.is_ending());
     }
 
     #[test]
@@ -239,7 +285,7 @@ mod tests {
         mailbox.end_moved(&[mapped, six]);
         assert_eq!(mailbox.take().1.moved, [four, six]);
         assert!(mailbox.take().1.moved.is_empty());
-        mailbox.close();
+        mailbox.close(true);
         mailbox.end_moved(&[four]);
         assert!(mailbox.take().1.moved.is_empty(), "nobody would ever take it");
     }

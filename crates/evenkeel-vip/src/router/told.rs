@@ -44,6 +44,8 @@ pub enum Obstacle {
     NoCarrier,
     /// It has no address of its own to send from.
     NoSource,
+    /// None of its addresses is among the peers that the config names.
+    NotAPeer,
     /// The address is there already, for good, and not by us.
     Permanent,
     /// The sockets that it takes cannot be opened.
@@ -57,10 +59,13 @@ impl Obstacle {
             Self::NoInterface => "there is no such interface",
             Self::NoCarrier => "the interface is down or has no carrier",
             Self::NoSource => "the interface has no address of its own to send from",
+            Self::NotAPeer => {
+                "none of this host's addresses is among the `peers`, from which the others hear it"
+            }
             Self::Permanent => {
                 "the address is configured on this host already, and not by evenkeel: remove it there"
             }
-            Self::NoSocket => "raw sockets are refused (CAP_NET_RAW)",
+            Self::NoSocket => "its sockets cannot be opened",
         }
     }
 }
@@ -186,7 +191,7 @@ pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let octets = self.0.map(|octet| format!("{octet:02x}"));
+        f.write_str(&octets.join(":"))
     }
 }

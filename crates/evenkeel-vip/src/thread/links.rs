@@ -110,6 +110,7 @@ impl Links {
                 changes.look |= !is_known || holder == Some(link);
             }
             Change::Lost => {
+                *taken = 0;
                 changes.look = true;
                 changes.address_gone = true;
             }
@@ -163,6 +164,17 @@ impl Links {
         own.retain(|own| config.peers().contains(own));
         if self.is_routed {
             return Ok(Ok(Place { link, sources: Vec::new(), own }));
+        }
+        if matches!(config.mode, Mode::Hook(_)) {
+            // Where the others expect adverts from.
+            let families = [true, false].into_iter();
+            let families = families
+                .filter(|ipv4| config.addresses.iter().any(|address| address.is_ipv4() == *ipv4));
+            let source = |ipv4: bool| own.iter().find(|own| own.is_ipv4() == ipv4).copied();
+            let Some(sources) = families.map(source).collect() else {
+                return Ok(Err(Obstacle::NotAPeer));
+            };
+            return Ok(Ok(Place { link, sources, own }));
         }
         let primary = self.addresses.primary(link.index)?;
         let mut sources = Vec::with_capacity(2);
@@ -237,7 +249,8 @@ impl Links {
         let mut all = Ok(());
         for address in vip {
             // One that is refused keeps none of the others.
-            all = all.and(self.addresses.remove(*address, link).map(drop));
+            let removed = self.addresses.remove(*address, link).map(drop);
+            all = all.and(removed);
         }
         all
     }

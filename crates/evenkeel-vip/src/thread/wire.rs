@@ -1,7 +1,7 @@
 //! What a VIP says on its network, and what it hears there.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -23,6 +23,14 @@ pub(super) enum Heard {
     Event(Event),
     /// An advert of our VRID for other addresses.
     Foreign(IpAddr),
+}
+
+/// The next packet of a socket.
+enum Next {
+    None,
+    /// It says nothing to us.
+    Rejected,
+    Heard(Heard),
 }
 
 /// The sockets of a VIP, as long as its interface can be used. None in the mode `route`.
@@ -110,7 +118,8 @@ impl Wire {
             for destination in group.into_iter().chain(family.peers.iter().copied()) {
                 let bytes = advert.write(family.source, destination, open.checksum);
                 // One that fails keeps none of the others.
-                all = all.and(family.socket.send(&bytes, destination));
+                let sent = family.socket.send(&bytes, destination);
+                all = all.and(sent);
             }
         }
         all
@@ -124,7 +133,8 @@ impl Wire {
         for address in &open.vip {
             let Some(rank) = open.rank(*address, priority) else { continue };
             for frame in announcement::announcements(frames.mac(), *address, rank) {
-                all = all.and(frames.send(&frame));
+                let sent = frames.send(&frame);
+                all = all.and(sent);
             }
         }
         all
@@ -138,7 +148,8 @@ impl Wire {
         for address in &open.vip {
             let Some(source) = open.source(*address) else { continue };
             if let Some(frame) = announcement::probe(frames.mac(), source, *address) {
-                all = all.and(frames.send(&frame));
+                let sent = frames.send(&frame);
+                all = all.and(sent);
             }
         }
         all
@@ -151,8 +162,9 @@ impl Wire {
         for family in &mut open.families {
             for _ in 0..MOST_PACKETS {
                 match family.hear(open.vrid, counters) {
-                    Ok(Some(one)) => heard.extend(one),
-                    Ok(None) => break,
+                    Ok(Next::Heard(one)) => heard.push(one),
+                    Ok(Next::Rejected) => {}
+                    Ok(Next::None) => break,
                     Err(error) => {
                         all = Err(error);
                         break;
@@ -210,14 +222,13 @@ impl Family {
         Ok(Self { socket, source, peers, to_group: !routed, routed, addresses })
     }
 
-    /// The next packet: `None` if there is none, and nothing in it if it says nothing to us.
-    fn hear(&mut self, vrid: u8, counters: &Counters) -> io::Result<Option<Option<Heard>>> {
-        let Some(mut received) = self.socket.receive()? else { return Ok(None) };
+    fn hear(&mut self, vrid: u8, counters: &Counters) -> io::Result<Next> {
+        let Some(mut received) = self.socket.receive()? else { return Ok(Next::None) };
         let source = received.source;
         if self.routed {
             if !self.peers.contains(&source) {
                 counters.rejected(STRANGER);
-                return Ok(Some(None));
+                return Ok(Next::Rejected);
             }
             received.ttl = TTL;
         }
@@ -225,23 +236,23 @@ impl Family {
             Ok(read) => read,
             Err(rejected) => {
                 counters.rejected(rejected.as_str());
-                return Ok(Some(None));
+                return Ok(Next::Rejected);
             }
         };
         if advert.vrid != vrid || source == self.source {
             counters.rejected(OTHER_VRID);
-            return Ok(Some(None));
+            return Ok(Next::Rejected);
         }
         if !advert.addresses.are(&self.addresses) {
             counters.rejected(FOREIGN);
-            return Ok(Some(Some(Heard::Foreign(source))));
+            return Ok(Next::Heard(Heard::Foreign(source)));
         }
         counters.received.increment(1);
-        Ok(Some(Some(Heard::Event(Event::Heard {
+        Ok(Next::Heard(Heard::Event(Event::Heard {
             source,
             priority: advert.priority,
             interval: advert.interval,
-        }))))
+        })))
     }
 }
 
@@ -253,12 +264,11 @@ fn advertised(vip: &[IpAddr], ipv4: bool, vrid: u8) -> Vec<IpAddr> {
         vip.iter().filter(|address| address.is_ipv4() == ipv4).copied().collect();
     if !ipv4 {
         let is_link_local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-        match addresses.iter().position(is_link_local) {
-            Some(place) => addresses.swap(0, place),
-            None => {
-                let made = [0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 + u16::from(vrid)];
-                addresses.insert(0, std::net::Ipv6Addr::from(made).into());
-            }
+        if let Some(place) = addresses.iter().position(is_link_local) {
+            addresses.swap(0, place);
+        } else {
+            let made = [0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 + u16::from(vrid)];
+            addresses.insert(0, Ipv6Addr::from(made).into());
         }
     }
     addresses

@@ -65,6 +65,7 @@ fn worst_cases_of_vip(vip: &VipConfig) -> String {
     let mut table = Table::new(&["failure of the node with the address", "another serves within"]);
     let mut add = |what: &str, within: String| table.row(vec![what.to_owned(), within]);
     let gone = in_words(vip.gone_within());
+    let hung = in_words(vip.hung_within());
     match (&vip.mode, vip.taken_over_within().map(in_words)) {
         (Mode::Hook(_), Some(taken)) => {
             add("any", format!("{taken}, and what the provider takes"));
@@ -72,7 +73,8 @@ fn worst_cases_of_vip(vip: &VipConfig) -> String {
         (_, Some(taken)) => {
             add("none: it is moved, or ends in order", "0s: the next one has it first".to_owned());
             add("its host is gone, or stands still", taken.clone());
-            add("its process is killed or hangs", taken);
+            add("its process is killed", taken);
+            add("its data plane hangs", hung);
             add("the same, for clients that have to ask who has it", gone);
         }
         (_, None) => {

@@ -11,6 +11,7 @@ use evenkeel_vip::router::StateName;
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Around;
 use super::told::{Teller, VipView};
@@ -28,21 +29,36 @@ pub(super) fn start(
     let Mode::Hook(hook) = &config.mode else { return };
     let (reports, told) = mpsc::channel(REPORTS);
     let (wanted, elected) = watch::channel(false);
-    around.tasks.spawn("hook election", elect(view.clone(), wanted));
+    let shutdown = Shutdown {
+        drain: around.shutdown.drain.clone(),
+        abort: around.shutdown.abort.child_token(),
+    };
+    let election = elect(view.clone(), wanted, shutdown.abort.clone());
+    around.tasks.spawn("hook election", election);
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for address in &config.addresses {
         let hook = Hook::new(hook, *address, &node, reports.clone(), fastrand::u64(..));
-        let shutdown =
-            Shutdown { drain: around.shutdown.drain.clone(), abort: around.shutdown.abort.clone() };
-        around.tasks.spawn("hook", hook.run(elected.clone(), shutdown));
+        around.tasks.spawn("hook", hook.run(elected.clone(), shutdown.clone()));
     }
     around.tasks.spawn("hook reports", follow(told, config.name.clone(), teller.clone()));
 }
 
-/// Says whether this node is the owner, until the VIP is over.
-async fn elect(mut view: watch::Receiver<VipView>, wanted: watch::Sender<bool>) {
+/// Says whether this node is the owner, until the VIP is over. If another has taken over by then, a
+/// release would come between: nothing is called any more.
+async fn elect(
+    mut view: watch::Receiver<VipView>,
+    wanted: watch::Sender<bool>,
+    no_more: CancellationToken,
+) {
     loop {
-        let state = view.borrow_and_update().state;
+        let (state, has_successor) = {
+            let view = view.borrow_and_update();
+            (view.state, view.peer.is_some())
+        };
+        if state == StateName::Ended && has_successor {
+            no_more.cancel();
+            return;
+        }
         let is_owner = state == StateName::Owner;
         wanted.send_if_modified(|wanted| std::mem::replace(wanted, is_owner) != is_owner);
         if state == StateName::Ended || view.changed().await.is_err() {

@@ -59,7 +59,7 @@ pub(crate) type Installed = watch::Receiver<Result<(), String>>;
 /// Leads clients of each address to the port that it is bound to, until the end of the process or
 /// until it is killed: the kernel removes the rules with the socket that made them.
 pub(crate) fn start(
-    redirected: Vec<(SocketAddr, SocketAddr)>,
+    redirected: &[(SocketAddr, SocketAddr)],
     tasks: &Tasks,
     shutdown: &Shutdown,
 ) -> Option<Installed> {
@@ -74,7 +74,7 @@ pub(crate) fn start(
             to: bound.port(),
         })
         .collect();
-    for (address, bound) in &redirected {
+    for (address, bound) in redirected {
         tracing::info!(%address, %bound, "clients are led to another port: an API server has that one here");
     }
     let mut table = None;
@@ -109,12 +109,11 @@ pub(crate) fn start(
 /// Sees to it that the rules are there.
 fn install(table: &mut Option<Table>, mappings: &[Mapping]) -> Result<(), String> {
     let is_new = table.is_none();
-    let there = match table {
-        Some(there) => there,
-        None => {
-            let name = std::process::id().to_string();
-            table.insert(Table::open(&name).map_err(|error| in_full(&error))?)
-        }
+    let there = if let Some(there) = table {
+        there
+    } else {
+        let name = std::process::id().to_string();
+        table.insert(Table::open(&name).map_err(|error| in_full(&error))?)
     };
     match there.present() {
         Ok(true) => return Ok(()),

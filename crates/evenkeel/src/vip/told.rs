@@ -1,6 +1,7 @@
 //! What a VIP's thread reports, as log lines, events, metrics and status.
 
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use evenkeel_core::timeline::Timeline;
 use evenkeel_vip::class::Class;
@@ -25,7 +26,7 @@ pub(crate) struct VipView {
     pub(crate) class_why: String,
     /// Somebody else uses the address too, as far as is known.
     pub(crate) rival: Option<(String, Instant)>,
-    pub(crate) trouble: Option<String>,
+    pub(crate) trouble: Option<(String, Instant)>,
     /// What the provider's hook has found last.
     pub(crate) hook: Option<String>,
     /// How often a move was answered: with nobody to take over, or nothing to hand over.
@@ -57,11 +58,18 @@ pub(super) struct Teller {
     vip: String,
     timeline: Timeline,
     view: watch::Sender<VipView>,
+    /// What was told lately. A lock: it is taken once a second at most.
+    told: Mutex<Vec<(String, Instant)>>,
 }
+
+/// How long the same is no news.
+const NEWS_AGAIN: Duration = Duration::from_secs(600);
+/// News that are kept in mind.
+const MOST_NEWS: usize = 64;
 
 impl Teller {
     pub(super) fn new(vip: &str, timeline: Timeline, view: watch::Sender<VipView>) -> Self {
-        Self { vip: vip.to_owned(), timeline, view }
+        Self { vip: vip.to_owned(), timeline, view, told: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn tell(&self, report: &Report) {
@@ -70,7 +78,13 @@ impl Teller {
             Report::Told(told) => self.told(told),
             Report::On { interface, rank, vrid } => {
                 tracing::info!(%vip, %interface, rank, vrid, "vip on its interface");
-                let state = self.view.borrow().state;
+                let (state, before) = {
+                    let view = self.view.borrow();
+                    (view.state, view.interface.clone())
+                };
+                if let Some(before) = before.filter(|before| before != interface) {
+                    self.owned(StateName::Down, &before);
+                }
                 self.owned(state, interface);
                 self.view.send_modify(|view| {
                     view.interface = Some(interface.clone());
@@ -79,9 +93,12 @@ impl Teller {
                 });
             }
             Report::Trouble { what, error } => {
-                tracing::warn!(%vip, what, error, "vip: the kernel refuses");
-                self.event(format!("could not {what}: {error}"));
-                self.view.send_modify(|view| view.trouble = Some(format!("{what}: {error}")));
+                let trouble = format!("{what}: {error}");
+                if self.is_news(&trouble) {
+                    tracing::warn!(%vip, what, error, "vip: the kernel refuses");
+                    self.event(format!("could not {trouble}"));
+                }
+                self.view.send_modify(|view| view.trouble = Some((trouble, Instant::now())));
             }
             Report::ForeignAdvert { source } => {
                 tracing::warn!(%vip, %source, "another VRRP group has our VRID, with other addresses: set another `vrid`");
@@ -121,24 +138,30 @@ impl Teller {
                 view.peer = peer.map(|peer| (peer.source.to_string(), peer.class));
             }),
             Told::Lesser { source, class } => {
-                tracing::warn!(%vip, %source, %class, "another owner was heard, which must give way");
                 self.conflict("advert");
-                self.event(format!("{source} ({class}) held it too, and must give way"));
+                let what = format!("{source} ({class}) held it too, and must give way");
+                if self.is_news(&what) {
+                    tracing::warn!(%vip, %source, %class, "another owner was heard, which must give way");
+                    self.event(what);
+                }
             }
             Told::Rival { mac, yields } => {
                 let mac = Mac(*mac);
                 let then = if *yields { "we give way" } else { "we stay" };
-                tracing::warn!(%vip, %mac, then, "somebody else uses the address, whose adverts are not heard: does a firewall drop protocol 112?");
                 self.conflict("announcement");
-                self.event(format!("{mac} uses the address too, without adverts: {then}"));
+                let what = format!("{mac} uses the address too, without adverts: {then}");
+                if self.is_news(&what) {
+                    tracing::warn!(%vip, %mac, then, "somebody else uses the address, whose adverts are not heard: does a firewall drop protocol 112?");
+                    self.event(what);
+                }
                 self.view.send_modify(|view| view.rival = Some((mac.to_string(), Instant::now())));
             }
             Told::Taken(mac) => {
                 let mac = Mac(*mac);
-                let is_new = self.view.borrow().rival.is_none();
-                if is_new {
+                let what = format!("not claimed: {mac} answers for the address");
+                if self.is_news(&what) {
                     tracing::warn!(%vip, %mac, "not claimed: somebody answers for the address");
-                    self.event(format!("not claimed: {mac} answers for the address"));
+                    self.event(what);
                 }
                 self.view.send_modify(|view| view.rival = Some((mac.to_string(), Instant::now())));
             }
@@ -156,9 +179,23 @@ impl Teller {
         }
     }
 
+    /// Whether this was not told lately: what lasts comes again each second.
+    fn is_news(&self, what: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|(_, at)| at.elapsed() < NEWS_AGAIN);
+        let is_news = !told.iter().any(|(known, _)| known == what);
+        if is_news && told.len() < MOST_NEWS {
+            told.push((what.to_owned(), Instant::now()));
+        }
+        is_news
+    }
+
     /// A class is known that is another than before.
-    pub(super) fn class(&self, class: Class, why: &str) {
+    pub(super) fn class(&self, class: Class, why: &str, holds: bool) {
         let before = self.view.borrow().class;
+        if before == Some(class) && holds && self.view.borrow().class_why != why {
+            self.view.send_modify(|view| why.clone_into(&mut view.class_why));
+        }
         gauge!("evenkeel_vip_class", "vip" => self.vip.clone()).set(match class {
             Class::Fault => 0.0,
             Class::LastResort => 1.0,
