@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use clap::CommandFactory as _;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::admin_client::Unreachable;
 use crate::args::{Args, Color, Command};
 use crate::config::LogConfig;
 use crate::exit::Exit;
@@ -82,8 +83,10 @@ fn control() -> io::Result<Runtime> {
         .build()
 }
 
+/// Whether it is our reader that is gone, and not the process that we asked.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    !error.is::<Unreachable>() && error.downcast_ref::<io::Error>().is_some_and(broken)
 }
 
 /// Writes a value as JSON, one key a line.

@@ -88,9 +88,11 @@ pub(crate) fn start(
 async fn serve(stream: UnixStream, vips: &[RunningVip]) -> io::Result<()> {
     let (own, theirs) = (rustix::process::geteuid().as_raw(), stream.peer_cred()?.uid());
     let mut stream = BufReader::new(stream);
+    // Read also what is refused: who writes to a socket that is closed already has an error before
+    // he has the answer.
+    let mut line = String::new();
+    (&mut stream).take(LINE).read_line(&mut line).await?;
     let answer = if theirs == 0 || theirs == own {
-        let mut line = String::new();
-        (&mut stream).take(LINE).read_line(&mut line).await?;
         match serde_json::from_str(&line) {
             Ok(ask) => answer(ask, vips).await,
             Err(error) => Answer::Refused(format!("not understood: {error}")),
