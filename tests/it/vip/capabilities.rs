@@ -32,7 +32,7 @@ fn two_capabilities_are_enough_and_no_other_user_may_move_the_address() {
     let host = site.routers[owner].host.clone();
     let mut other = as_user("65533", &host, &[], &program);
     let refused = other.args(["vip", "move"]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let said = stderr(&refused);
     assert!(said.contains("only root and the user that evenkeel runs as may ask"), "{said}");
     assert!(host.has(VIP4).unwrap());
