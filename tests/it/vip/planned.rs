@@ -56,8 +56,6 @@ fn moves(forwards: bool) {
         "forwards {forwards}: moved in {answered:.0?}, stayed ended after {ended:.0?}; process over in {over:.0?}, \
          stayed ended after {ended_too:.0?}; longest connection {longest:.0?}"
     );
-    // A lost SYN is said again after a second.
-    assert!(longest < Duration::from_millis(900), "{longest:?}");
 }
 
 fn stay(site: &Site) -> [Stays; 2] {
