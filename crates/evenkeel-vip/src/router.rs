@@ -504,7 +504,7 @@ impl Router {
                     }
                     next.0 += 1;
                     let pause = match (LEAVING.get(said), LEAVING.get(next.0)) {
-                        (Some(done), Some(next)) => Some(*next - *done),
+                        (Some(done), Some(next)) => Some(next.saturating_sub(*done)),
                         // Nobody is there yet. Who comes will not be told otherwise.
                         _ if until.is_none() => Some(self.settings.interval),
                         _ => None,
@@ -534,7 +534,7 @@ impl Router {
     /// The class that counts now.
     fn class(&self, now: Moment) -> Class {
         // Before the kernel takes the address away, so that a successor has it first.
-        let patience = WEDGED.min(self.settings.lifetime - self.renewal());
+        let patience = WEDGED.min(self.settings.lifetime.saturating_sub(self.renewal()));
         let wedged = self.wedged_since.is_some_and(|at| now.saturating_sub(at) >= patience);
         let dazed = self.dazed_until.is_some_and(|until| now < until);
         match self.class {
