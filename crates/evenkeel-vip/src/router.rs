@@ -715,9 +715,10 @@ impl Router {
                     return;
                 }
                 if priority > own || (priority == own && self.is_greater(source)) {
-                    // Whoever it is hears of us once more, and announces itself anew: clients may
-                    // believe that the address is here.
-                    actions.push(Action::Advertise(own.max(1)));
+                    // Whoever it is hears that we had it, and announces itself anew: clients may
+                    // believe that the address is here. Not with our priority: if it has become
+                    // lesser meanwhile it would give way to us, who are leaving.
+                    actions.push(Action::Advertise(0));
                     let why = Why::Better { source, class };
                     self.give_way(Leaving::Move, why, now + HANDED_OVER, now, actions);
                     self.see(Peer { source, class }, now, actions);
