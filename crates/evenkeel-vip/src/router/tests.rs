@@ -131,7 +131,7 @@ fn a_silent_owner_is_followed_after_three_intervals_and_the_skew() {
     assert!(hold < advert && advert < at(&Action::Announce(224)));
     assert!(rig.has_done(&Action::Tell(Told::State(
         StateName::Owner,
-        Why::Silence { source: ip(21), silent: due - heard }
+        Why::Silence { source: ip(21), silent: due.saturating_sub(heard) }
     ))));
 }
 
