@@ -81,6 +81,7 @@ impl Keepalived {
             | Event::AddressGone
             | Event::NotHeld
             | Event::Beats(_)
+            | Event::Ending(_)
             | Event::Move => {}
         }
     }

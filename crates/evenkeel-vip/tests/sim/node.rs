@@ -35,7 +35,7 @@ impl Inbox {
             Event::Claim(_) => push(&mut self.claims, event),
             Event::Move | Event::End | Event::Close => self.orders.push(event),
             // These are not read.
-            Event::Beats(_) | Event::NotHeld => {}
+            Event::Beats(_) | Event::Ending(_) | Event::NotHeld => {}
         }
     }
 
