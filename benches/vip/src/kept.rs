@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::failed::{Doing, Failed};
 use crate::pause::go_first;
@@ -30,7 +30,8 @@ pub(crate) struct Span {
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    stop: CancellationToken,
+    // Dropped, it ends the thread.
+    stop: DropGuard,
     thread: JoinHandle<Result<Vec<Span>, Failed>>,
 }
 
@@ -52,12 +53,12 @@ impl Kept {
                 clients.join_all().await.concat()
             }))
         });
-        Ok(Self { stop, thread: thread.doing(|| "start the kept connections")? })
+        Ok(Self { stop: stop.drop_guard(), thread: thread.doing(|| "start the kept connections")? })
     }
 
     /// Ends them; all that there were.
     pub(crate) fn stop(self) -> Result<Vec<Span>, Failed> {
-        self.stop.cancel();
+        drop(self.stop);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_panic| Err(Failed::because("listen", "who listens panicked")))
     }

@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::failed::{Doing, Failed};
 use crate::neighbour::Forgetter;
@@ -44,7 +44,8 @@ pub(crate) struct Probed {
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Prober {
-    stop: CancellationToken,
+    // Dropped, it ends the thread.
+    stop: DropGuard,
     good: watch::Receiver<u32>,
     thread: JoinHandle<Result<Probed, Failed>>,
 }
@@ -72,7 +73,7 @@ impl Prober {
             };
             runtime.block_on(probe(service, forgetter, stopped, count))
         });
-        Ok(Self { stop, good, thread: thread.doing(|| "start the prober")? })
+        Ok(Self { stop: stop.drop_guard(), good, thread: thread.doing(|| "start the prober")? })
     }
 
     /// How many of the last connections were good, one after the other.
@@ -82,7 +83,7 @@ impl Prober {
 
     /// Ends it; all that it saw.
     pub(crate) fn stop(self) -> Result<Probed, Failed> {
-        self.stop.cancel();
+        drop(self.stop);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_panic| Err(Failed::because("probe", "the prober panicked")))
     }

@@ -189,12 +189,12 @@ pub(crate) fn in_one_line(judged: &[Judged]) -> String {
     )
 }
 
-/// An amount with its unit.
+/// An amount with its unit, to a tenth of a millisecond, so that what is judged is seen.
 fn exact(amount: Amount) -> String {
+    let millis = amount.value * 1e3;
     match amount.unit {
-        Unit::Second | Unit::SecondOrMore if amount.value.is_finite() => {
-            format!("{} ms", amount.text())
-        }
+        Unit::Second if millis.is_finite() => format!("{millis:.1} ms"),
+        Unit::SecondOrMore if millis.is_finite() => format!(">{millis:.1} ms"),
         Unit::Second | Unit::SecondOrMore | Unit::Piece => amount.text(),
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     fn the_median_and_the_worst_are_judged_apart() {
         let samples = silence(&[0.28, 0.29, 0.46]);
         let median = judged(&samples, "silence: gap of new connections, median");
-        assert_eq!((median.verdict, median.measured.as_str()), (Verdict::Met, "290 ms"));
+        assert_eq!((median.verdict, median.measured.as_str()), (Verdict::Met, "290.0 ms"));
         let worst = judged(&samples, "silence: gap of new connections, worst");
         assert_eq!((worst.verdict, worst.wanted.as_str()), (Verdict::Missed, "<= 450 ms"));
         let title = "silence: gap of new connections, median";

@@ -293,6 +293,23 @@ pub(crate) mod tests {
                 }],
                 warnings: vec![],
             }],
+            vips: vec![VipStatus {
+                name: "api".to_owned(),
+                addresses: vec!["10.0.0.10".to_owned()],
+                mode: "hook".to_owned(),
+                interface: Some("eth0".to_owned()),
+                state: "owner".to_owned(),
+                owned: true,
+                since_seconds: 4.5,
+                why: "no owner was heard".to_owned(),
+                owner: None,
+                class: Some("healthy".to_owned()),
+                class_why: "every service has a ready backend".to_owned(),
+                vrid: Some(10),
+                rank: Some(24),
+                hook: Some("10.0.0.10 is on this node, as the provider says".to_owned()),
+                warnings: vec!["02:00:00:00:00:01 uses the address too".to_owned()],
+            }],
         }
     }
 
@@ -340,6 +357,23 @@ pub(crate) mod tests {
                     "leaving": false,
                 }],
                 "warnings": [],
+            }],
+            "vips": [{
+                "name": "api",
+                "addresses": ["10.0.0.10"],
+                "mode": "hook",
+                "interface": "eth0",
+                "state": "owner",
+                "owned": true,
+                "sinceSeconds": 4.5,
+                "why": "no owner was heard",
+                "owner": null,
+                "class": "healthy",
+                "classWhy": "every service has a ready backend",
+                "vrid": 10,
+                "rank": 24,
+                "hook": "10.0.0.10 is on this node, as the provider says",
+                "warnings": ["02:00:00:00:00:01 uses the address too"],
             }],
         });
         let written = serde_json::to_value(sample()).unwrap();

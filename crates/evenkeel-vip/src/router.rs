@@ -150,6 +150,7 @@ const ANSWER_FOLLOWED: Duration = Duration::from_millis(200);
 const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
 /// What a successor gets beside one interval, which is the longest skew.
 const MARGIN: Duration = Duration::from_millis(200);
+const FAULT_MARGIN: Duration = Duration::from_millis(50);
 /// From the successor's advert to the end of connections: its announcement follows its advert, and
 /// whoever came a moment before shall have his answer.
 const HANDED_OVER: Duration = Duration::from_millis(3);
@@ -714,9 +715,10 @@ impl Router {
                     return;
                 }
                 if priority > own || (priority == own && self.is_greater(source)) {
-                    // Whoever it is hears of us once more, and announces itself anew: clients may
-                    // believe that the address is here.
-                    actions.push(Action::Advertise(own.max(1)));
+                    // Whoever it is hears that we had it, and announces itself anew: clients may
+                    // believe that the address is here. Not with our priority: if it has become
+                    // lesser meanwhile it would give way to us, who are leaving.
+                    actions.push(Action::Advertise(0));
                     let why = Why::Better { source, class };
                     self.give_way(Leaving::Move, why, now + HANDED_OVER, now, actions);
                     self.see(Peer { source, class }, now, actions);
@@ -1076,9 +1078,11 @@ impl Router {
         };
         self.state = if self.settings.elects {
             actions.push(Action::Advertise(0));
+            // Whoever must not have it waits for those that serve, and for nobody else.
+            let margin = if why == Leaving::Fault { FAULT_MARGIN } else { MARGIN };
             State::Yielding {
                 why,
-                until: Some(now + self.settings.interval + MARGIN),
+                until: Some(now + self.settings.interval + margin),
                 said: 0,
                 say_at: Some(now + LEAVING[0]),
                 renew_at,

@@ -26,6 +26,7 @@ use evenkeel_vip::class::{Class, Ladder};
 use evenkeel_vip::config::{LastSurvivor, VipConfig};
 use evenkeel_vip::router::StateName;
 use evenkeel_vip::thread::{self, BEAT, Vip};
+use futures::future::select_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -215,6 +216,24 @@ async fn until_ended(
     ended.send_replace(true);
 }
 
+/// Waits until what is known of any of the services changes.
+async fn any_changed(views: &mut [watch::Receiver<View>]) {
+    let changes = views.iter_mut().map(|view| {
+        Box::pin(async {
+            if view.changed().await.is_err() {
+                // The service is over, and so is this soon.
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    let changes: Vec<_> = changes.collect();
+    if changes.is_empty() {
+        std::future::pending::<()>().await;
+    } else {
+        select_all(changes).await;
+    }
+}
+
 /// Finds out what this node could do with the address, again and again.
 struct Scorer {
     views: Vec<watch::Receiver<View>>,
@@ -225,7 +244,7 @@ struct Scorer {
 }
 
 impl Scorer {
-    async fn run(self, mut ended: watch::Receiver<bool>) {
+    async fn run(mut self, mut ended: watch::Receiver<bool>) {
         let (mut ladder, start) = (Ladder::default(), Instant::now());
         let mut ticks = interval(SCORED);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -234,9 +253,10 @@ impl Scorer {
             tokio::select! {
                 _over = ended.wait_for(|ended| *ended) => return,
                 _tick = ticks.tick() => {}
+                () = any_changed(&mut self.views) => {}
             }
             let standings: Vec<Standing> =
-                self.views.iter().map(|view| Standing::of(&view.borrow())).collect();
+                self.views.iter_mut().map(|view| Standing::of(&view.borrow_and_update())).collect();
             let Some((seen, why)) = score(&standings, self.rules) else { continue };
             let (seen, why) = if self.is_led() {
                 (seen, why)

@@ -24,6 +24,8 @@ services:
     preset: tcp
     listen: {{addresses: ["{VIP4}:{PORT}", "[{VIP6}]:{PORT}"]}}
     sources: [{{static: {{endpoints: [{}]}}}}]
+    # As for API servers by default; of other servers it is 2s.
+    health: {{interval: 500ms}}
 "#,
         endpoints.join(", ")
     )
