@@ -57,8 +57,10 @@ fn without_capabilities_the_status_says_which() {
     let mut command = as_nobody(&router.host, &[], &program);
     command.args(["run", "--config"]).arg(&path);
     router.start_command(command);
-    wait("it says what it lacks", LONG, || router.vip().why.contains("CAP_NET_RAW"));
-    assert_eq!(router.vip().state, "down");
+    wait("it says what it lacks", LONG, || {
+        router.vip().warnings.iter().any(|warning| warning.contains("CAP_NET_RAW"))
+    });
+    assert_eq!((router.vip().state.as_str(), router.vip().owned), ("down", false));
 }
 
 /// The binary in the directory of the network, which any user may read then.

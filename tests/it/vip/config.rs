@@ -76,7 +76,8 @@ fn an_address_that_nobody_asks_for_on_its_interface_is_refused() {
     let Some(site) = Site::new() else { return };
     let service = SERVICE.replace("10.0.0.100", "0.0.0.0");
     let check = |address: &str| {
-        let vips = format!("vips:\n  - {{name: api, addresses: [\"{address}\"], interface: eth0}}\n");
+        let vips =
+            format!("vips:\n  - {{name: api, addresses: [\"{address}\"], interface: eth0}}\n");
         let path = site.write("checked.yaml", &format!("{HEAD}{vips}{service}"));
         site.routers[0].run(&["check", "--config", path.to_str().unwrap()])
     };

@@ -39,8 +39,8 @@ fn hands_over(family: Family) {
     site.routers[0].start(&config(family));
     wait("it is the owner", LONG, || site.routers[0].owns());
     // Both as good as one of evenkeel's that serves.
-    let _others =
-        [(1, 210), (2, 205)].map(|(place, priority)| Keepalived::start(&site, place, family, priority));
+    let _others = [(1, 210), (2, 205)]
+        .map(|(place, priority)| Keepalived::start(&site, place, family, priority));
     let heard = |place: usize| log_of(&site, place).contains("Entering BACKUP STATE");
     wait("both hear it", LONG, || heard(1) && heard(2));
     let knocks = Knocks::start(&site.client, (family.vip, 6443).into()).unwrap();
@@ -103,7 +103,11 @@ fn keepalived_yields_to_an_evenkeel_that_goes_before() {
         wait("keepalived has it", LONG, || holders(&site, family) == [1]);
         site.routers[0].start(&config(family));
         wait("evenkeel has it alone", LONG, || holders(&site, family) == [0]);
-        assert!(site.routers[0].vip().why.contains("is only degraded"), "{:?}", site.routers[0].vip());
+        assert!(
+            site.routers[0].vip().why.contains("is only degraded"),
+            "{:?}",
+            site.routers[0].vip()
+        );
         assert!(log_of(&site, 1).contains("Entering BACKUP STATE"));
         wait("it serves", SLACK, || site.serves((family.vip, 6443).into()));
     }

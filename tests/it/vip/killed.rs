@@ -24,7 +24,7 @@ fn the_address_of_a_killed_owner_goes_by_itself_and_is_not_taken_back() {
         site.client.forget_neighbours().unwrap();
         assert!(site.serves(service), "{service}");
     }
-    assert!(site.client_believes(second));
+    wait("the client's neighbour is the new owner", SLACK, || site.client_believes(second));
 
     // It comes back, and the address stays where it is.
     site.routers[0].start(&config());

@@ -21,7 +21,7 @@ fn an_owner_that_is_cut_off_silently_is_replaced_and_gives_way_after() {
     let served = begun.elapsed();
     // Cut off from two of three backends and with its own, it serves whoever is on its side.
     assert!(site.routers[0].host.has(VIP4).unwrap());
-    assert!(site.client_believes(second));
+    wait("the client's neighbour is the new owner", SLACK, || site.client_believes(second));
 
     cut.lift().unwrap();
     let healed = Instant::now();
@@ -63,7 +63,7 @@ fn an_owner_without_a_carrier_drops_the_address_at_once_and_does_not_take_it_bac
     site.wait_settled(second);
     assert_eq!(site.holders(), [second]);
     assert_eq!(site.routers[0].times_taken(), taken, "it took it back");
-    assert!(site.client_believes(second));
+    wait("the client's neighbour is the new owner", SLACK, || site.client_believes(second));
     println!("carrier: dropped after {dropped:.0?}");
 }
 

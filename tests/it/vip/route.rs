@@ -61,11 +61,22 @@ fn gateways_that_serve_are_announced_and_those_that_end_or_are_killed_are_not() 
     let withdrawn = killed.elapsed();
     wait("the other serves", SLACK, || Knocks::once(&site.client, SERVICE).unwrap().answer.is_ok());
 
-    // Without a backend nobody is announced.
+    // Where no backend is ready the address stays, and goes from whoever reaches none of them.
     for router in &mut site.routers {
         router.backend = None;
     }
+    let left = &site.routers[1 - used];
+    wait("no backend is ready", LONG, || left.service().ready == 0);
+    assert_eq!(routed(&router, &site), [1 - used]);
+    let others: Vec<&Host> = site
+        .routers
+        .iter()
+        .map(|router| &router.host)
+        .filter(|host| host.name() != left.host.name())
+        .collect();
+    let _parted = site.network.part(&[&left.host], &others).unwrap();
     wait_routed(&router, &site, &[], LONG);
+    assert_eq!(left.vip().class.as_deref(), Some("fault"), "{:?}", left.vip());
     println!("killed: withdrawn after {withdrawn:.0?}");
 }
 

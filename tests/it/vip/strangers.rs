@@ -59,7 +59,9 @@ fn an_owner_whose_interface_loses_all_addresses_recovers_once_it_has_its_own_aga
     host.ip("address flush dev eth0").unwrap();
     let second = site.wait_moved(0, Duration::from_secs(2) + SLACK);
     Site::wait_served(&[&knocks[0], &knocks[1]]);
-    wait("it says what it lacks", LONG, || site.routers[0].vip().why.contains("no address of its own"));
+    wait("it says what it lacks", LONG, || {
+        site.routers[0].vip().why.contains("no address of its own")
+    });
     assert_eq!(site.routers[0].vip().state, "down");
 
     host.ip(&format!("address add {}/24 dev eth0", host.ipv4())).unwrap();

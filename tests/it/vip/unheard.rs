@@ -34,7 +34,7 @@ fn routers_that_do_not_hear_each_other_find_one_owner_by_its_announcements() {
     assert!(others().any(|router| router.events().contains("without adverts: we give way")));
     Site::wait_served(&[&knocks[0], &knocks[1]]);
     assert_eq!(site.holders(), [owner]);
-    assert!(site.client_believes(owner));
+    wait("the client's neighbour is the owner", SLACK, || site.client_believes(owner));
 
     let watch = site.watch();
     filter.lift().unwrap();
