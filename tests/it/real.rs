@@ -14,6 +14,7 @@ mod local_first;
 mod membership;
 mod silence;
 mod site;
+mod vip;
 
 use std::time::Duration;
 

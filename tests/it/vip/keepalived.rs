@@ -51,7 +51,7 @@ fn hands_over(family: Family) {
     Site::wait_served(&[&knocks]);
     wait("it hears keepalived", LONG, || {
         let vip = site.routers[0].vip();
-        vip.state == "backup" && vip.owner == source(&site.routers[1].host, family)
+        vip.state == "backup" && vip.owner == Some(source(&site.routers[1].host, family))
     });
     assert_eq!(holders(&site, family), [1]);
     let knocks = knocks.stop().unwrap();
@@ -70,7 +70,7 @@ fn a_backup_takes_over_from_a_keepalived_that_ends_or_is_killed() {
             let vip = site.routers[0].vip();
             vip.class.as_deref() == Some("healthy")
                 && vip.state == "backup"
-                && vip.owner == source(&site.routers[1].host, family)
+                && vip.owner == Some(source(&site.routers[1].host, family))
         });
         assert_eq!(holders(&site, family), [1]);
         keepalived.end();
@@ -129,9 +129,9 @@ fn holders(site: &Site, family: Family) -> Vec<usize> {
 }
 
 /// Where adverts of a host come from.
-fn source(host: &Host, family: Family) -> Option<String> {
+fn source(host: &Host, family: Family) -> String {
     let [v4, v6] = super::site::sources(host);
-    Some(if family.vip.is_ipv4() { v4 } else { v6 })
+    if family.vip.is_ipv4() { v4 } else { v6 }
 }
 
 fn log_of(site: &Site, place: usize) -> String {
