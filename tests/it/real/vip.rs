@@ -36,7 +36,7 @@ fn a_vip_on_the_api_servers_own_port_moves_and_nobody_fails() {
 
     // A planned move.
     let ticker = Member::ALL[(first + 1) % 3];
-    let load = load(&site, ticker);
+    let clients = load(&site, ticker);
     pause(Duration::from_secs(1));
     let asked = Instant::now();
     let host = site.plane.host(Member::ALL[first]);
@@ -54,7 +54,7 @@ fn a_vip_on_the_api_servers_own_port_moves_and_nobody_fails() {
     // The API server beside the owner ends: clients have the others, and the address stays.
     let ticker = Member::ALL[(second + 1) % 3];
     site.plane.move_etcd_leader_away_from(Member::ALL[second]).unwrap();
-    let load = load(&site, ticker);
+    let clients = load(&site, ticker);
     pause(Duration::from_secs(1));
     site.plane.kill(Member::ALL[second]).unwrap();
     let gone = Instant::now();
@@ -71,7 +71,7 @@ fn a_vip_on_the_api_servers_own_port_moves_and_nobody_fails() {
 
     // evenkeel is killed on the owner, whose API server goes on: for as long as the address is left
     // there it has these clients, and they are not told when the address goes.
-    let load = load(&site, ticker);
+    let clients = load(&site, ticker);
     pause(Duration::from_secs(1));
     nodes[second].process.kill().unwrap();
     let others = [(second + 1) % 3, (second + 2) % 3];
