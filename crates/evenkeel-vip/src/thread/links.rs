@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
 use crate::addresses::{Addresses, Assigned, Link};
 use crate::config::{Mode, VipConfig};
 use crate::monitor::{Change, Monitor};
@@ -29,6 +32,11 @@ pub(super) enum Looked {
     Usable(Place),
 }
 
+/// How long the kernel is waited for that makes a new address work, in looks of a millisecond. It
+/// takes 1.5 ms, and longer only where the CPUs are busy with more than it.
+const LOOKS: usize = 20;
+const A_LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
 /// What has changed since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -51,6 +59,8 @@ pub(super) struct Links {
     assigns: bool,
     /// Of so many addresses we will hear that they are gone, because we took them ourselves.
     taken: usize,
+    /// The addresses are held, and the kernel has said that they work.
+    works: bool,
 }
 
 impl Links {
@@ -63,6 +73,7 @@ impl Links {
             is_routed: matches!(config.mode, Mode::Route(_)),
             assigns: config.assigns(),
             taken: 0,
+            works: false,
         })
     }
 
@@ -90,7 +101,7 @@ impl Links {
         let mut changes = Changes::default();
         let holder = self.holder;
         let is_known = self.last.as_ref().is_some_and(Result::is_ok);
-        let taken = &mut self.taken;
+        let (taken, works) = (&mut self.taken, &mut self.works);
         self.monitor.read(|change| match change {
             Change::Link { index, .. } | Change::LinkGone { index } => {
                 changes.look |= !is_known || holder == Some(index);
@@ -101,6 +112,7 @@ impl Links {
             Change::AddressGone { address, link } if vip.contains(&address) => {
                 changes.address_gone |= holder == Some(link);
                 changes.look |= !is_known;
+                *works &= holder != Some(link);
             }
             // Ours is renewed all the time; another one is seen to by the look once a second.
             Change::AddressNew { address, .. } if vip.contains(&address) => {
@@ -111,6 +123,7 @@ impl Links {
             }
             Change::Lost => {
                 *taken = 0;
+                *works = false;
                 changes.look = true;
                 changes.address_gone = true;
             }
@@ -215,14 +228,24 @@ impl Links {
         Ok(None)
     }
 
+    /// Adds the addresses, or renews them. What is new works when this returns: whoever hears of it
+    /// comes at once, and says his SYN again only after a second.
     pub(super) fn hold(&mut self, vip: &[IpAddr], lifetime: Duration) -> io::Result<()> {
         let link = self.holder.ok_or(io::ErrorKind::NotFound)?;
         if !self.assigns {
             return Ok(());
         }
+        // Of IPv4 a new address works at once. A monitor of its own, so that the other one still
+        // tells all.
+        let waits = !self.works && vip.iter().any(IpAddr::is_ipv6);
+        let monitor = waits.then(Monitor::open).transpose()?;
         for address in vip {
             self.addresses.hold(*address, link, lifetime)?;
         }
+        if let Some(monitor) = monitor {
+            wait_for_new(monitor, vip, link)?;
+        }
+        self.works = true;
         Ok(())
     }
 
@@ -246,6 +269,7 @@ impl Links {
 
     fn remove(&mut self, vip: &[IpAddr]) -> io::Result<()> {
         let Some(link) = self.holder.filter(|_| self.assigns) else { return Ok(()) };
+        self.works = false;
         let mut all = Ok(());
         for address in vip {
             // One that is refused keeps none of the others.
@@ -254,4 +278,28 @@ impl Links {
         }
         all
     }
+}
+
+/// Waits until the kernel has told of the addresses of IPv6, which is when they work; not for long.
+fn wait_for_new(mut monitor: Monitor, vip: &[IpAddr], link: u32) -> io::Result<()> {
+    let mut missing: Vec<IpAddr> =
+        vip.iter().filter(|address| address.is_ipv6()).copied().collect();
+    for _look in 0..LOOKS {
+        let socket = PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN);
+        match poll(&mut [socket], Some(&A_LOOK)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        monitor.read(|change| {
+            if let Change::AddressNew { address, link: on } = change
+                && on == link
+            {
+                missing.retain(|missing| *missing != address);
+            }
+        })?;
+        if missing.is_empty() {
+            break;
+        }
+    }
+    Ok(())
 }
