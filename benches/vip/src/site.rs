@@ -91,15 +91,15 @@ impl Site {
     }
 
     fn sample(&mut self, subject: Subject, args: &Args) -> Result<Sample, NotTaken> {
-        let Subject { row, holder, .. } = subject;
+        let Subject { row, holder, run } = subject;
         let service = row.family.service();
         let watcher = Watcher::start(&self.routers, row.family.vip())?;
         let prober = Prober::start(&self.client, service, row.resolver)?;
         self.start_holders(holder, &args.programs, &watcher)?;
         self.wait_steady(&watcher, &prober)?;
         let kept = Kept::start(&self.client, service)?;
-        pause(STEADY)?;
         self.wait_steady(&watcher, &prober)?;
+        pause(STEADY + phase(run))?;
 
         let befallen = self.inflict(row, holder, args, &watcher)?;
         pause(row.fault.lasts(args.load).after)?;
@@ -358,6 +358,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_millis(1500);
 /// How long all go on before a fault.
 const STEADY: Duration = Duration::from_secs(1);
+
+/// A moment within a second, another one in each run and all over it: owners that speak ten times a
+/// second since they were seen to own the address would else always meet the fault at the same time
+/// after they have spoken.
+fn phase(run: u32) -> Duration {
+    let golden = 0.618_033_988_75_f64;
+    Duration::from_secs_f64((f64::from(run) * golden).fract())
+}
 /// How long one may take to end that is asked to.
 const END: Duration = Duration::from_secs(20);
 /// The pause between two restarts; the defaults of keepalived need 3.6 s.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use evenkeel_vip::class::Class;
 use evenkeel_vip::router::{Action, StateName, Told, Why};
 
 use crate::client::Client;
@@ -24,8 +25,9 @@ const SILENT: u64 = 3 * INTERVAL;
 pub(crate) const SETTLED: u64 = 4500 * MS;
 
 /// How long two owners who hear each other may both be: an interval until the next advert of the
-/// greater, 55 ms on the way, three turns of 40 ms, and 33 ms from the advert to the release.
-const BOTH: u64 = 310 * MS;
+/// greater, 55 ms on the way, three turns of 40 ms, 33 ms from the advert to the release, and 120 ms
+/// and a turn that this waits for connections to end.
+const BOTH: u64 = 470 * MS;
 
 /// Within which time one of two owners must have given way, where adverts do not pass and
 /// announcements do: a second between two announcements that are answers, and one claim.
@@ -430,13 +432,17 @@ impl Laws {
     }
 
     /// After all was done.
-    pub(crate) fn performed(&mut self, number: usize, node: &Node) -> Broken {
+    pub(crate) fn performed(&mut self, now: u64, number: usize, node: &Node) -> Broken {
         if !node.is_evenkeel() {
             return Ok(());
         }
-        let track = &self.tracks[number];
+        let track = &mut self.tracks[number];
         if !node.holds() && node.expires.is_some() {
             return Err(format!("{number} is {} and has the address", node.state.as_str()));
+        }
+        let link = track.link_changed.is_some_and(|at| now < at + SILENT + UNAWARE);
+        if track.released && !track.ended_now && link {
+            track.must_end.get_or_insert(now + SPARED);
         }
         if track.released && !track.ended_now && track.must_end.is_none() {
             return Err(format!("{number} releases, and spares who came in last"));
@@ -681,6 +687,14 @@ impl Laws {
             let owners = members().filter(|(node, _)| node.is_owner()).count();
             if able {
                 sums.checks += 1;
+            }
+            let others = members().filter(|(node, _)| node.is_evenkeel() && node.is_able(now));
+            let best = others.map(|(node, _)| node.class).max();
+            let owned = members().filter(|(node, _)| node.is_owner());
+            let owned = owned.map(|(node, _)| Class::of_priority(node.priority())).max();
+            // The class is in the adverts.
+            if owners == 1 && owned < best && !is_filtered {
+                return Err(format!("the owner is of a lesser class (the part of {part})"));
             }
             if able && owners != 1 {
                 return Err(format!("{owners} owners where one belongs (the part of {part})"));

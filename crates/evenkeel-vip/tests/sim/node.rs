@@ -40,10 +40,10 @@ impl Inbox {
     }
 
     /// All that is there.
-    fn take(&mut self, beats: bool) -> Vec<Event> {
-        let mut all = std::mem::take(&mut self.links);
+    fn take(&mut self, beats: bool, ending: bool) -> Vec<Event> {
+        let mut all = vec![Event::Beats(beats), Event::Ending(ending)];
+        all.append(&mut self.links);
         all.extend(self.class.take().map(Event::Class));
-        all.push(Event::Beats(beats));
         all.append(&mut self.adverts);
         all.append(&mut self.claims);
         all.append(&mut self.orders);
@@ -94,6 +94,8 @@ pub(crate) struct Node {
     pub(crate) class: Class,
     pub(crate) beats: bool,
     pub(crate) refuses: bool,
+    /// Until when its data plane ends connections.
+    pub(crate) ending_until: u64,
     pub(crate) fought_until: u64,
     pub(crate) is_ending: bool,
     /// As it was after its last turn.
@@ -120,6 +122,7 @@ impl Node {
             class: Class::Healthy,
             beats: true,
             refuses: false,
+            ending_until: 0,
             fought_until: 0,
             is_ending: false,
             state: StateName::Down,
@@ -169,7 +172,8 @@ impl Node {
         self.turned = now;
         self.wake_at = NEVER;
         let mut steps = vec![Step::Wake];
-        steps.extend(self.inbox.take(self.beats).into_iter().map(Step::Take));
+        let ending = now < self.ending_until;
+        steps.extend(self.inbox.take(self.beats, ending).into_iter().map(Step::Take));
         steps.push(Step::Act);
         steps
     }

@@ -14,6 +14,8 @@ use crate::sums::Sums;
 
 /// How often a node is told its class.
 const TICK: u64 = 250 * MS;
+/// How long a data plane may take to end its connections.
+const ENDING: u64 = 200 * MS;
 /// The longest sleep of a thread.
 const LONGEST_SLEEP: u64 = SECOND;
 /// By how much the kernel may be late to take an address away.
@@ -254,7 +256,7 @@ impl World {
                 if self.nodes[number].is_owner() && before != StateName::Owner {
                     self.sums.claims += 1;
                 }
-                self.laws.performed(number, &self.nodes[number])?;
+                self.laws.performed(self.now, number, &self.nodes[number])?;
             }
             asleep = None;
         }
@@ -296,7 +298,12 @@ impl World {
                 }
                 Action::Probe => self.send(number, Message::Probe),
                 Action::Release | Action::Withdraw => self.bare(number),
-                Action::EndConnections | Action::Tell(_) => {}
+                Action::EndConnections => {
+                    // Mostly there are none, or few.
+                    let takes = if self.random.u32(0..4) == 0 { ENDING } else { MS };
+                    self.nodes[number].ending_until = self.now + self.random.u64(0..takes);
+                }
+                Action::Tell(_) => {}
             }
         }
         if refused {
