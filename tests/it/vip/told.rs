@@ -45,8 +45,9 @@ fn everybody_can_tell_who_has_the_address_and_why() {
     // Without a name it is the only one.
     assert!(owner.run(&["vip", "move"]).status.success());
     let second = site.wait_moved(0, SLACK);
-    let new = site.routers[second].vip();
-    assert_eq!(new.why, "the owner 10.0.0.21 gave it up");
+    wait("the new one says why", SLACK, || {
+        site.routers[second].vip().why == "the owner 10.0.0.21 gave it up"
+    });
     wait("the old one says where it is", SLACK, || {
         owner.vip().owner == Some(site.routers[second].host.ipv4().to_string())
     });
