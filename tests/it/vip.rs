@@ -15,6 +15,7 @@ mod backends;
 mod capabilities;
 mod config;
 mod frozen;
+mod hook;
 mod keepalived;
 mod killed;
 mod lost;
