@@ -151,9 +151,9 @@ const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(
 /// What a successor gets beside one interval, which is the longest skew.
 const MARGIN: Duration = Duration::from_millis(200);
 const FAULT_MARGIN: Duration = Duration::from_millis(50);
-/// From the successor's advert to the end of connections: its announcement follows its advert, and
-/// whoever came a moment before shall have his answer.
-const HANDED_OVER: Duration = Duration::from_millis(3);
+/// From the successor's advert to the end of connections: its announcement follows its advert, that of
+/// keepalived after some milliseconds, and whoever came a moment before shall have his answer.
+const HANDED_OVER: Duration = Duration::from_millis(25);
 /// From the end of connections to the release: nothing can be sent from an address that is gone, so
 /// that clients would not learn of it.
 const ENDING: Duration = Duration::from_millis(30);
@@ -168,6 +168,11 @@ const MOST_DOUBLINGS: u32 = 6;
 
 /// How long clients still come in after a route is withdrawn, until every router has heard of it.
 const WITHDRAWN: Duration = Duration::from_millis(500);
+
+/// How long an owner must have been heard as degraded before one that is healthy takes the address:
+/// where all servers fail, the nodes find that out within this time of each other, and the address
+/// stays where it is.
+const DEGRADED_FOR: Duration = Duration::from_secs(2);
 
 /// How long an answer to a probe may take.
 const PROBE_WAIT: Duration = Duration::from_millis(200);
@@ -240,6 +245,8 @@ pub struct Router {
     paced_until: Moment,
     /// When the address was last added again because somebody had taken it away.
     added_again: Option<Moment>,
+    /// Since when the owner has been heard as one of a lesser class.
+    lesser_since: Option<Moment>,
     /// When connections are ended that outlive the address.
     spared_until: Option<Moment>,
     /// The interval of the owner that was heard last.
@@ -335,6 +342,7 @@ impl Router {
             word_at: None,
             paced_until: Duration::ZERO,
             added_again: None,
+            lesser_since: None,
             spared_until: None,
             peer_interval: settings.interval,
             obstacle: None,
@@ -446,7 +454,11 @@ impl Router {
                     // Whoever is better learns of it at once.
                     *advert_at = now;
                 }
+                let before = self.class(now);
                 self.class = Some((class, now));
+                if self.class(now) < before {
+                    self.is_less(now);
+                }
             }
             Event::LinkUp(sources) => self.link_up(sources, now, actions),
             Event::LinkDown(obstacle) => self.link_down(obstacle, now, actions),
@@ -611,6 +623,19 @@ impl Router {
         actions.push(Action::Tell(Told::State(StateName::Backup, why)));
     }
 
+    /// It is of a lesser class than before: an owner that was about to be taken over may do now.
+    fn is_less(&mut self, now: Moment) {
+        let own = self.class(now);
+        if let State::Backup { .. } = self.state
+            && let Some((peer, at)) = self.peer
+            && peer.class >= own
+            && now.saturating_sub(at) < self.silence(now)
+        {
+            self.lesser_since = None;
+            self.wait(at + self.silence(now));
+        }
+    }
+
     /// Waits on as a backup, until `due` at least.
     fn wait(&mut self, due: Moment) {
         self.put_off = false;
@@ -698,9 +723,15 @@ impl Router {
                 self.end_spared(actions);
                 self.see(Peer { source, class }, now, actions);
                 self.peer_interval = interval;
-                // One of a lesser class does not put off what is due.
-                let is_lesser = class < self.class(now);
-                self.wait(if is_lesser { due } else { now + self.silence(now) });
+                if class >= own_class {
+                    self.lesser_since = None;
+                    self.wait(now + self.silence(now));
+                    return;
+                }
+                // One of a lesser class does not put off what is due, once it stays that.
+                let lesser = now.saturating_sub(*self.lesser_since.get_or_insert(now));
+                let lasts = class < Class::Degraded || lesser >= DEGRADED_FOR;
+                self.wait(if lasts { due } else { now + self.silence(now) });
             }
             State::Owner { advert_at, .. } => {
                 if priority == 0 {
