@@ -948,6 +948,15 @@ impl Router {
             self.wait(now + self.silence(now));
             return;
         }
+        if because == Because::Silence
+            && let Some((peer, at)) = self.peer
+            && peer.class >= class
+            && at + self.silence(now) > now
+        {
+            // It was about to take over from a lesser one, and is no better any more.
+            self.wait(at + self.silence(now));
+            return;
+        }
         match probe {
             Probing::No if self.guarded => {
                 actions.push(Action::Probe);

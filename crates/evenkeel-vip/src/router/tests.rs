@@ -685,3 +685,17 @@ fn who_ends_without_a_link_spares_connections_no_longer_than_others() {
     rig.run(ms(1100));
     assert!(rig.has_done(&Action::EndConnections));
 }
+
+#[test]
+fn who_is_about_to_take_over_from_a_lesser_one_does_not_once_it_is_no_better() {
+    let mut rig = Rig::backup();
+    for _ in 0..3 {
+        rig.run(ms(100));
+        rig.hear(21, 140);
+    }
+    rig.give(Event::Class(Class::Degraded));
+    rig.run(ms(90));
+    assert_eq!(rig.router.state(), StateName::Backup, "it was heard 90 ms ago");
+    rig.run(ms(300));
+    assert_eq!(rig.router.state(), StateName::Owner);
+}
