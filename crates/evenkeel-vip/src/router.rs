@@ -174,7 +174,7 @@ const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// When somebody answered, the next probe comes after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a rival is remembered whose address is not found again.
-const RIVAL_REMEMBERED: Duration = Duration::from_secs(10);
+const RIVAL_REMEMBERED: Duration = Duration::from_secs(4);
 /// How often an owner asks whether it is the only one.
 const OWNER_PROBES: Duration = Duration::from_secs(30);
 /// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
