@@ -700,7 +700,11 @@ impl Router {
                 self.peer_interval = interval;
                 // One of a lesser class does not put off what is due.
                 let is_lesser = class < self.class(now);
-                self.wait(if is_lesser { due } else { now + self.silence(now) });
+                if !is_lesser {
+                    self.wait(now + self.silence(now));
+                } else if !self.guarded {
+                    self.wait(due);
+                }
             }
             State::Owner { advert_at, .. } => {
                 if priority == 0 {
