@@ -179,7 +179,7 @@ const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// When somebody answered, the next probe comes after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a rival is remembered whose address is not found again.
-const RIVAL_REMEMBERED: Duration = Duration::from_secs(10);
+const RIVAL_REMEMBERED: Duration = Duration::from_secs(4);
 /// How often an owner asks whether it is the only one.
 const OWNER_PROBES: Duration = Duration::from_secs(30);
 /// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
@@ -728,10 +728,15 @@ impl Router {
                     self.wait(now + self.silence(now));
                     return;
                 }
-                // One of a lesser class does not put off what is due, once it stays that.
+                // One of a lesser class does not put off what is due, once it stays that; nor does it
+                // answer the question whether somebody else has the address.
                 let lesser = now.saturating_sub(*self.lesser_since.get_or_insert(now));
                 let lasts = class < Class::Degraded || lesser >= DEGRADED_FOR;
-                self.wait(if lasts { due } else { now + self.silence(now) });
+                if !lasts {
+                    self.wait(now + self.silence(now));
+                } else if !self.guarded {
+                    self.wait(due);
+                }
             }
             State::Owner { advert_at, .. } => {
                 if priority == 0 {
@@ -977,6 +982,15 @@ impl Router {
             // It waits for one that can. What does not beat now is not renewed either.
             self.forget_peer(now, actions);
             self.wait(now + self.silence(now));
+            return;
+        }
+        if because == Because::Silence
+            && let Some((peer, at)) = self.peer
+            && peer.class >= class
+            && at + self.silence(now) > now
+        {
+            // It was about to take over from a lesser one, and is no better any more.
+            self.wait(at + self.silence(now));
             return;
         }
         match probe {

@@ -711,3 +711,32 @@ fn who_ends_without_a_link_spares_connections_no_longer_than_others() {
     rig.run(ms(1100));
     assert!(rig.has_done(&Action::EndConnections));
 }
+
+#[test]
+fn who_is_about_to_take_over_from_a_lesser_one_does_not_once_it_is_no_better() {
+    let mut rig = Rig::backup();
+    for _ in 0..3 {
+        rig.run(ms(100));
+        rig.hear(21, 140);
+    }
+    rig.give(Event::Class(Class::Degraded));
+    rig.run(ms(90));
+    assert_eq!(rig.router.state(), StateName::Backup, "it was heard 90 ms ago");
+    rig.run(ms(300));
+    assert_eq!(rig.router.state(), StateName::Owner);
+}
+
+#[test]
+fn a_lesser_owner_that_is_heard_does_not_make_it_forget_what_it_has_asked() {
+    let mut rig = Rig::owner();
+    let rival = Claim { mac: [9; 6], announced: true, rank: Some((240, ip(23))) };
+    rig.give(Event::Claim(rival));
+    rig.run(ms(50));
+    rig.done.clear();
+    for _ in 0..20 {
+        rig.hear(21, 110);
+        rig.run(ms(100));
+    }
+    let probes = rig.done.iter().filter(|(_, action)| *action == Action::Probe).count();
+    assert_eq!((probes, rig.router.state()), (1, StateName::Owner), "nobody answered");
+}

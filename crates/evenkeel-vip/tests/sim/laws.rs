@@ -60,6 +60,9 @@ const QUARREL: u64 = 5 * SECOND;
 /// told, and has its turn.
 const UNAWARE: u64 = 60 * MS;
 
+/// When 0 is said for the last time.
+const LEAVING: u64 = 20 * MS;
+
 /// How long connections may outlive a release for want of a link.
 const SPARED: u64 = SECOND;
 
@@ -258,6 +261,8 @@ impl Laws {
             && are_apart(priorities);
         let skew = INTERVAL * (256 - u64::from(best)) / 256;
         let on_the_way = self.profile.longest_delay() + 2 * self.profile.longest_latency() + MS;
+        // An advert that the first 0 has overtaken makes it wait for the last.
+        let on_the_way = on_the_way + if profile.overtakes { LEAVING } else { 0 };
         let (within, is_silent) = match change {
             Change::Kill | Change::Link(false) => (SILENT + skew + on_the_way, true),
             Change::Stall { length, .. } if length > 600 * MS => (SILENT + skew + on_the_way, true),
@@ -528,7 +533,9 @@ impl Laws {
         sums: &mut Sums,
     ) -> Broken {
         let calm = now > self.last + SETTLED && now > self.filtered + SETTLED;
-        if calm && parts(now, nodes, network).is_some() {
+        // keepalived hears adverts, and nothing else.
+        let hear = network.adverts_pass() || nodes.iter().all(Node::is_evenkeel);
+        if calm && hear && parts(now, nodes, network).is_some() {
             if self.is_lossless() {
                 return Err(format!("owners {before:05b} -> {after:05b}, and nothing happened"));
             }
@@ -692,8 +699,9 @@ impl Laws {
             let best = others.map(|(node, _)| node.class).max();
             let owned = members().filter(|(node, _)| node.is_owner());
             let owned = owned.map(|(node, _)| Class::of_priority(node.priority())).max();
-            // The class is in the adverts.
-            if owners == 1 && owned < best && !is_filtered {
+            // The class is in the adverts; who was told that it does not hear all asks for 4 s.
+            let heard = !is_filtered && now > self.filtered + SETTLED + 2 * SECOND;
+            if owners == 1 && owned < best && heard {
                 return Err(format!("the owner is of a lesser class (the part of {part})"));
             }
             if able && owners != 1 {

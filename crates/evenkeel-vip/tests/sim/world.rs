@@ -424,6 +424,15 @@ impl World {
         Ok(())
     }
 
+    /// Nobody has cause to announce: clients find out by their own timers, which take longer than the
+    /// kernel of a dead owner answers.
+    fn forget(&mut self) {
+        for client in &mut self.clients {
+            client.entry = None;
+            client.asks_at = self.now + LIFETIME + LATE_EXPIRY;
+        }
+    }
+
     // What befalls them
 
     fn befalls(&mut self, whom: Whom) -> usize {
@@ -465,6 +474,10 @@ impl World {
             }
             Change::Kill => {
                 if self.nodes[number].is_evenkeel() {
+                    if self.nodes.iter().filter(|node| node.is_owner()).count() > 1 {
+                        // The other may not have heard of it yet.
+                        self.forget();
+                    }
                     self.nodes[number].stop();
                     self.sums.kills += u64::from(was_owner);
                 } else {
@@ -524,16 +537,13 @@ impl World {
             Change::Refuse(refuses) => self.nodes[number].refuses = refuses,
             Change::Reach(matrix) => {
                 self.network.reach = matrix;
-                let linked = |(number, node): &(usize, &Node)| {
-                    node.is_owner() && self.network.links[*number]
+                // Who will speak of itself, and be heard.
+                let speaks = |(number, node): &(usize, &Node)| {
+                    node.is_owner() && self.network.links[*number] && !node.is_stalled(self.now)
                 };
-                if self.nodes.iter().enumerate().filter(linked).count() == 1 {
-                    // Nobody has cause to announce: clients find out by their own timers, which
-                    // take longer than the kernel of a dead owner answers.
-                    for client in &mut self.clients {
-                        client.entry = None;
-                        client.asks_at = self.now + LIFETIME + LATE_EXPIRY;
-                    }
+                let owners = self.nodes.iter().enumerate().filter(speaks).count();
+                if owners == 1 || !self.network.adverts_pass() {
+                    self.forget();
                 } else {
                     self.sums.heals += 1;
                 }
