@@ -733,7 +733,7 @@ fn a_lesser_owner_that_is_heard_does_not_make_it_forget_what_it_has_asked() {
     rig.give(Event::Claim(rival));
     rig.run(ms(50));
     rig.done.clear();
-    for _ in 0..20 {
+    for _ in 0..30 {
         rig.hear(21, 110);
         rig.run(ms(100));
     }
