@@ -152,8 +152,9 @@ const LEAVING: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(
 const MARGIN: Duration = Duration::from_millis(200);
 const FAULT_MARGIN: Duration = Duration::from_millis(50);
 /// From the successor's advert to the end of connections: its announcement follows its advert, that of
-/// keepalived after some milliseconds, and whoever came a moment before shall have his answer.
-const HANDED_OVER: Duration = Duration::from_millis(25);
+/// keepalived after some milliseconds, and whoever came a moment before shall have his answer, which
+/// takes a busy machine tens of them.
+const HANDED_OVER: Duration = Duration::from_millis(75);
 /// From the end of connections to the release: nothing can be sent from an address that is gone, so
 /// that clients would not learn of it.
 const ENDING: Duration = Duration::from_millis(30);

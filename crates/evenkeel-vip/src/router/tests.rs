@@ -223,7 +223,7 @@ fn a_better_owner_is_answered_once_more_and_then_given_way() {
     rig.hear(23, 230);
     assert_eq!(rig.sent(), [0], "not to be taken for an owner's");
     assert!(!rig.has_done(&Action::EndConnections), "its announcement may still be under way");
-    rig.run(ms(25));
+    rig.run(ms(75));
     assert!(rig.has_done(&Action::EndConnections) && !rig.has_done(&Action::Release));
     rig.run(ms(30));
     assert!(rig.has_done(&Action::Release));
@@ -261,7 +261,7 @@ fn a_planned_move_makes_before_it_breaks() {
     assert_eq!(rig.sent(), [0, 0, 0], "said three times");
     assert!(rig.router.holds() && !rig.has_done(&Action::EndConnections));
     rig.hear(21, 210);
-    rig.run(ms(25));
+    rig.run(ms(75));
     assert!(rig.has_done(&Action::EndConnections) && rig.router.holds());
     rig.run(ms(30));
     assert!(rig.has_done(&Action::Release));
@@ -323,7 +323,7 @@ fn a_move_is_not_taken_by_one_that_would_serve_worse() {
     // Who ends has no choice.
     rig.give(Event::End);
     rig.hear(21, 110);
-    rig.run(ms(60));
+    rig.run(ms(110));
     assert_eq!(rig.router.state(), StateName::Ended);
 }
 
@@ -631,7 +631,7 @@ fn who_ends_and_finds_nobody_goes_on_offering_the_address() {
     rig.run(ms(1000));
     assert!((9..=11).contains(&rig.sent().len()) && rig.sent().iter().all(|sent| *sent == 0));
     rig.hear(21, 210);
-    rig.run(ms(55));
+    rig.run(ms(105));
     assert_eq!(rig.router.state(), StateName::Ended);
 }
 

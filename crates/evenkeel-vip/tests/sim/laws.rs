@@ -25,9 +25,9 @@ const SILENT: u64 = 3 * INTERVAL;
 pub(crate) const SETTLED: u64 = 4500 * MS;
 
 /// How long two owners who hear each other may both be: an interval until the next advert of the
-/// greater, 55 ms on the way, three turns of 40 ms, 33 ms from the advert to the release, and 120 ms
+/// greater, 55 ms on the way, three turns of 40 ms, 105 ms from the advert to the release, and 120 ms
 /// and a turn that this waits for connections to end.
-const BOTH: u64 = 470 * MS;
+const BOTH: u64 = 540 * MS;
 
 /// Within which time one of two owners must have given way, where adverts do not pass and
 /// announcements do: a second between two announcements that are answers, and one claim.
