@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with those of ours that it may import, and that only its tests may.
-const IMPORTS: [(&str, &[&str], &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str], &[&str]); 14] = [
     ("evenkeel-core", &[], &[]),
     ("evenkeel-proxy", &["evenkeel-core"], &["evenkeel-lab"]),
     ("evenkeel-health", &["evenkeel-core"], &["evenkeel-lab"]),
@@ -21,8 +21,9 @@ const IMPORTS: [(&str, &[&str], &[&str]); 13] = [
     // What judges any proxy knows none of them.
     ("evenkeel-traps", &["evenkeel-testbed"], &[]),
     ("evenkeel-bench-dataplane", &[], &[]),
-    ("evenkeel-bench-failover", &["evenkeel-testbed"], &[]),
-    ("evenkeel-bench-vip", &["evenkeel-testbed"], &[]),
+    ("evenkeel-bench", &["evenkeel-testbed"], &[]),
+    ("evenkeel-bench-failover", &["evenkeel-bench", "evenkeel-testbed"], &[]),
+    ("evenkeel-bench-vip", &["evenkeel-bench", "evenkeel-testbed"], &[]),
     (
         "evenkeel",
         &[

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::balancer::{Balancer, Programs};
-use crate::burn::BURN;
 use crate::fault::Fault;
+use evenkeel_bench::burn::BURN;
 
 /// What this process is to do.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use evenkeel_testbed::{ControlPlane, Host, Process};
 
-use crate::failed::{Doing, Failed};
 use crate::metrics::Told;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// What stands between the clients and the members.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_testbed::{ControlPlane, Member};
 
-use crate::failed::{Doing, Failed};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// What befalls a member.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use evenkeel_testbed::{ControlPlane, Member};
 
-use crate::failed::{Doing, Failed};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// How many established connections each member has from `client`.
 pub(crate) fn by_member(plane: &ControlPlane, client: Ipv4Addr) -> Result<[usize; 3], Failed> {

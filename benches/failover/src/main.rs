@@ -19,18 +19,13 @@
 
 mod args;
 mod balancer;
-mod burn;
-mod failed;
 mod fault;
 mod held;
 mod measure;
 mod metrics;
-mod number;
-mod pause;
 mod quiet;
 mod report;
 mod sample;
-mod signals;
 mod site;
 mod soak;
 mod summary;
@@ -41,14 +36,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Args, Command, Soak};
-use failed::{Doing, Failed, in_one_line};
+use evenkeel_bench::failed::{Doing, Failed, in_one_line};
 use measure::Results;
 
 fn main() -> ExitCode {
     let done = match args::parse(std::env::args().skip(1)) {
         Ok(Command::Measure(args)) => measure(&args).map(|()| ExitCode::SUCCESS),
         Ok(Command::Soak(soak)) => soak_until_its_end(&soak),
-        Ok(Command::Burn) => burn::burn(),
+        Ok(Command::Burn) => evenkeel_bench::burn::burn(),
         Ok(Command::Help) => say(&args::help()).map(|()| ExitCode::SUCCESS),
         Err(sentence) => Err(Failed::because("understand the command line", sentence)),
     };
@@ -61,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<(), Failed> {
-    signals::watch()?;
+    evenkeel_bench::signals::watch()?;
     let mut results = Results::default();
     let measured = measure::run(args, &mut results, &mut std::io::stderr());
     // Also what there was until it could not go on.
@@ -72,7 +67,7 @@ fn measure(args: &Args) -> Result<(), Failed> {
 }
 
 fn soak_until_its_end(soak: &Soak) -> Result<ExitCode, Failed> {
-    signals::watch()?;
+    evenkeel_bench::signals::watch()?;
     let outcome = soak::run(soak, &mut std::io::stderr())?;
     say(&format!("{}\n", outcome.line))?;
     Ok(if outcome.is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })

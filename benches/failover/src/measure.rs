@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::args::Args;
 use crate::balancer::Balancer;
-use crate::failed::{Doing, Failed};
 use crate::fault::Fault;
 use crate::sample::{Sample, Subject};
 use crate::site::{Manner, NotTaken, Site};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]

@@ -6,7 +6,7 @@ use evenkeel_testbed::Host;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::failed::{Doing, Failed};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// What evenkeel has counted since it began.
 #[derive(Clone, Debug, Default, Serialize)]

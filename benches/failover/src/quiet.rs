@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::failed::{Doing, Failed};
-use crate::number::float;
-use crate::pause::pause;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::float;
+use evenkeel_bench::pause::pause;
 
 /// Waits until few cores are busy, or no longer than `limit`; how many were busy in the end.
 pub(crate) fn wait(limit: Duration) -> Result<f64, Failed> {
@@ -46,7 +46,11 @@ impl Spent {
         // user nice system idle iowait irq softirq steal; what follows is in user already.
         let all: u64 = ticks.iter().take(8).sum();
         let idle: u64 = ticks.iter().skip(3).take(2).sum();
-        Some(Self { busy: all.checked_sub(idle)?, all, cpus: crate::number::count(lines.count()) })
+        Some(Self {
+            busy: all.checked_sub(idle)?,
+            all,
+            cpus: evenkeel_bench::number::count(lines.count()),
+        })
     }
 
     fn cores_since(self, before: Self) -> f64 {

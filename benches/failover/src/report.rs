@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 
 use crate::args::Args;
 use crate::balancer::{Balancer, Programs};
-use crate::burn::cpus;
-use crate::failed::{Doing, Failed};
 use crate::measure::Results;
 use crate::summary::{Figure, Metric};
 use crate::{table, target};
+use evenkeel_bench::burn::cpus;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, args: &Args) -> String {

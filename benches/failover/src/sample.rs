@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::balancer::Balancer;
 use crate::fault::Fault;
 use crate::metrics::Told;
-use crate::number::seconds;
+use evenkeel_bench::number::seconds;
 
 /// What is sampled.
 #[derive(Clone, Copy, Debug)]

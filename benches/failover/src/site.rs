@@ -15,12 +15,12 @@ use evenkeel_testbed::{ControlPlane, Host, Load, LoadOptions, Member, Network, O
 use tokio::time::Instant;
 
 use crate::balancer::{Balancer, Programs, Running};
-use crate::burn::Burners;
-use crate::failed::{Doing, Failed, in_one_line};
 use crate::held;
-use crate::pause::pause;
 use crate::quiet;
 use crate::sample::{Sample, Subject, Times};
+use evenkeel_bench::burn::Burners;
+use evenkeel_bench::failed::{Doing, Failed, in_one_line};
+use evenkeel_bench::pause::pause;
 
 /// Dropped, it takes everything with it, in this order.
 #[derive(Debug)]

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use crate::args::Soak;
 use crate::balancer::Running;
-use crate::failed::{Doing, Failed};
 use crate::measure::tell;
 use crate::metrics::Told;
-use crate::number::seconds;
-use crate::pause::pause;
 use crate::report;
 use crate::site::{NotTaken, Site};
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::seconds;
+use evenkeel_bench::pause::pause;
 
 /// What came out.
 #[derive(Debug)]

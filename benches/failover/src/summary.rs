@@ -2,8 +2,8 @@
 
 use crate::balancer::Balancer;
 use crate::fault::Fault;
-use crate::number::{count, float};
 use crate::sample::{Gap, Sample};
+use evenkeel_bench::number::{count, float};
 
 /// What is reported of a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,5 +1,7 @@
 //! The tables for people.
 
+use evenkeel_bench::text::aligned;
+
 use crate::balancer::Balancer;
 use crate::fault::Fault;
 use crate::sample::Sample;
@@ -33,24 +35,6 @@ pub(crate) fn targets(judged: &[Judged]) -> String {
         vec![judged.title.clone(), judged.wanted.clone(), judged.measured.clone(), verdict]
     });
     aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
-}
-
-/// Columns as wide as their widest cell, two blanks between them. A row of one cell is a heading.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        let cells = rows.iter().filter(|row| row.len() > 1).filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::burn::BURN;
 use crate::holder::{Holder, Programs};
 use crate::row::Row;
 use crate::server::{SERVE, Server};
+use evenkeel_bench::burn::BURN;
 
 /// What this process is to do.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use evenkeel_testbed::{Host, Process};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::failed::{Doing, Failed};
 use crate::row::PORT;
 use crate::server;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// What holds the address, and serves what comes to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::failed::{Doing, Failed};
-use crate::pause::go_first;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::pause::go_first;
 
 /// One connection.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,21 +9,16 @@
 //! it, `site.rs` one sample, `measure.rs` their order, `target.rs` what must come out.
 
 mod args;
-mod burn;
-mod failed;
 mod holder;
 mod kept;
 mod measure;
 mod neighbour;
-mod number;
 mod owners;
-mod pause;
 mod prober;
 mod report;
 mod row;
 mod sample;
 mod server;
-mod signals;
 mod site;
 mod summary;
 mod table;
@@ -34,14 +29,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use failed::{Doing, Failed, in_one_line};
+use evenkeel_bench::failed::{Doing, Failed, in_one_line};
 use measure::Results;
 
 fn main() -> ExitCode {
     let done = match args::parse(std::env::args().skip(1)) {
         Ok(Command::Measure(args)) => measure(&args),
         Ok(Command::Serve(server)) => server.run(),
-        Ok(Command::Burn) => burn::burn(),
+        Ok(Command::Burn) => evenkeel_bench::burn::burn(),
         Ok(Command::Help) => say(&args::help()),
         Err(sentence) => Err(Failed::because("understand the command line", sentence)),
     };
@@ -58,7 +53,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &Args) -> Result<(), Failed> {
     evenkeel_testbed::require_filters().doing(|| "make a network on this machine")?;
-    signals::watch()?;
+    evenkeel_bench::signals::watch()?;
     let mut results = Results::default();
     let measured = measure::run(args, &mut results, &mut std::io::stderr());
     // Also what there was until it could not go on.

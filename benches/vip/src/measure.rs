@@ -5,11 +5,11 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::failed::{Doing, Failed};
 use crate::holder::Holder;
 use crate::sample::{Sample, Subject};
 use crate::site::{NotTaken, take};
 use crate::summary::{Amount, Metric};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]

@@ -16,7 +16,7 @@ use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
-use crate::failed::{Doing, Failed};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// Makes the host forget who has an address.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use evenkeel_testbed::Host;
 use nix::ifaddrs::getifaddrs;
 use tokio::time::Instant;
 
-use crate::failed::{Doing, Failed};
-use crate::pause::{go_first, sleep};
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::pause::{go_first, sleep};
 
 /// A host had the address, or had it no more.
 #[derive(Clone, Copy, Debug, PartialEq)]

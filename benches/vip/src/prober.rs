@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::failed::{Doing, Failed};
 use crate::neighbour::Forgetter;
-use crate::pause::go_first;
 use crate::row::Resolver;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::pause::go_first;
 
 /// One connection.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use crate::args::Args;
-use crate::burn::cpus;
-use crate::failed::{Doing, Failed};
 use crate::holder::Holder;
 use crate::kept::CLIENTS;
 use crate::measure::Results;
 use crate::prober::{EACH, PATIENCE};
 use crate::sample::Sample;
 use crate::{table, target};
+use evenkeel_bench::burn::cpus;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, args: &Args) -> String {

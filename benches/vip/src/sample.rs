@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::holder::Holder;
 use crate::kept::Span;
-use crate::number::seconds;
 use crate::owners::Change;
 use crate::prober::{Attempt, Probed};
 use crate::row::{Fault, Row};
 use crate::timeline::{Apart, Timeline};
+use evenkeel_bench::number::seconds;
 
 /// What is sampled.
 #[derive(Clone, Copy, Debug)]

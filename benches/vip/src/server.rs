@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::failed::{Doing, Failed};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// How it is to serve.
 #[derive(Clone, Debug)]

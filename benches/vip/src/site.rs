@@ -19,17 +19,17 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::args::Args;
-use crate::burn::Burners;
-use crate::failed::{Doing, Failed};
 use crate::holder::{Holder, Programs, Running};
 use crate::kept::Kept;
 use crate::neighbour;
 use crate::owners::Watcher;
-use crate::pause::pause;
 use crate::prober::Prober;
 use crate::row::{Family, Fault, Port, Row, VIP4};
 use crate::sample::{Sample, Seen, Subject};
 use crate::timeline::{Apart, Timeline};
+use evenkeel_bench::burn::Burners;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::pause::pause;
 
 /// Dropped, it takes everything with it, in this order.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! What is reported of a row and a holder: each metric over all runs.
 
 use crate::holder::Holder;
-use crate::number::{count, float};
 use crate::row::{Fault, Row};
 use crate::sample::{Ends, Gap, Sample};
+use evenkeel_bench::number::{count, float};
 
 /// What is reported of a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

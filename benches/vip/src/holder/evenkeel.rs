@@ -8,9 +8,9 @@ use evenkeel_testbed::Host;
 use serde_json::{Value, json};
 
 use super::Programs;
-use crate::failed::{Doing, Failed};
 use crate::row::{PORT, VIP4, VIP6};
 use crate::site::ROUTERS;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// The config, the same on every host.
 fn evenkeel_config() -> String {

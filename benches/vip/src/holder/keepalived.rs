@@ -7,8 +7,8 @@ use evenkeel_testbed::Host;
 use rustix::process::Pid;
 
 use super::Programs;
-use crate::failed::{Doing, Failed};
 use crate::row::{VIP4, VIP6};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// How it is set up.
 #[derive(Debug)]

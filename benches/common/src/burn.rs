@@ -1,4 +1,4 @@
-//! Processes that keep every CPU busy, for the row `load`.
+//! Processes that keep every CPU busy.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -9,13 +9,16 @@ use crate::failed::{Doing, Failed};
 
 /// Some for each CPU. Dropped, they end.
 #[derive(Debug)]
-pub(crate) struct Burners {
-    _processes: Vec<Process>,
+pub struct Burners {
+    processes: Vec<Process>,
 }
 
 impl Burners {
     /// Starts so many for each CPU. They run on a host because what runs there ends with the bench.
-    pub(crate) fn start(each: usize, host: &Host) -> Result<Self, Failed> {
+    ///
+    /// # Errors
+    /// If one of them does not start.
+    pub fn start(each: usize, host: &Host) -> Result<Self, Failed> {
         let own: PathBuf = std::env::current_exe().doing(|| "find this program")?;
         let burner = |number: usize| {
             let mut command = host.command(&own);
@@ -23,12 +26,17 @@ impl Burners {
             host.spawn(&format!("burner-{number}"), command)
         };
         let processes: Result<Vec<Process>, _> = (1..=cpus() * each).map(burner).collect();
-        Ok(Self { _processes: processes.doing(|| "start a busy process")? })
+        Ok(Self { processes: processes.doing(|| "start a busy process")? })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.processes.len()
     }
 }
 
 /// Is one of them: busy until it is killed.
-pub(crate) fn burn() -> ! {
+pub fn burn() -> ! {
     let mut number = 0_u64;
     loop {
         number = black_box(number.wrapping_add(1));
@@ -36,9 +44,9 @@ pub(crate) fn burn() -> ! {
 }
 
 /// How many CPUs this process may use.
-pub(crate) fn cpus() -> usize {
+pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The word that makes this program one of them.
-pub(crate) const BURN: &str = "burn";
+pub const BURN: &str = "burn";

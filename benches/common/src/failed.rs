@@ -7,7 +7,7 @@ use std::fmt;
 /// Why the bench could not go on.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {doing}")]
-pub(crate) struct Failed {
+pub struct Failed {
     doing: String,
     #[source]
     source: Box<dyn Error + Send + Sync>,
@@ -15,14 +15,17 @@ pub(crate) struct Failed {
 
 impl Failed {
     /// Something whose cause is told by no other error.
-    pub(crate) fn because(doing: impl fmt::Display, cause: impl Into<String>) -> Self {
+    pub fn because(doing: impl fmt::Display, cause: impl Into<String>) -> Self {
         Self { doing: doing.to_string(), source: cause.into().into() }
     }
 }
 
 /// Says what was being done.
-pub(crate) trait Doing<T> {
+pub trait Doing<T> {
     /// `doing` completes the sentence "could not ...".
+    ///
+    /// # Errors
+    /// If there was one.
     fn doing<D: fmt::Display>(self, doing: impl FnOnce() -> D) -> Result<T, Failed>;
 }
 
@@ -33,7 +36,7 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Doing<T> for Result<T, E> {
 }
 
 /// An error with its causes, in one line.
-pub(crate) fn in_one_line(error: &dyn Error) -> String {
+pub fn in_one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

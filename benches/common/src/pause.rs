@@ -12,7 +12,7 @@ use crate::signals;
 ///
 /// # Errors
 /// If a signal asks the bench to end.
-pub(crate) fn pause(duration: Duration) -> Result<(), Failed> {
+pub fn pause(duration: Duration) -> Result<(), Failed> {
     let end = Instant::now() + duration;
     loop {
         if signals::came() {
@@ -28,14 +28,14 @@ pub(crate) fn pause(duration: Duration) -> Result<(), Failed> {
 
 /// Lets this thread, which measures, go before those that are measured: it is busy for microseconds,
 /// and what it does late looks like a fault.
-pub(crate) fn go_first() {
+pub fn go_first() {
     // Who may not do that measures without.
     setpriority_process(None, FIRST).unwrap_or_default();
 }
 
 /// Blocks this thread, whatever comes.
 #[expect(clippy::disallowed_methods, reason = "no runtime is on this thread")]
-pub(crate) fn sleep(duration: Duration) {
+pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);
 }
 

@@ -15,12 +15,15 @@ use crate::failed::{Doing, Failed};
 static CAME: AtomicBool = AtomicBool::new(false);
 
 /// Whether one came.
-pub(crate) fn came() -> bool {
+pub fn came() -> bool {
     CAME.load(Ordering::Relaxed)
 }
 
 /// Watches for them on a thread of its own.
-pub(crate) fn watch() -> Result<(), Failed> {
+///
+/// # Errors
+/// If the kernel has no thread for it.
+pub fn watch() -> Result<(), Failed> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.doing(|| "start a runtime")?;
     let (mut interrupt, mut terminate) = {
