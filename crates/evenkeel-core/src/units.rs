@@ -160,6 +160,23 @@ pub fn between(least: Span, most: Span) -> impl FnOnce(&Span, &()) -> garde::Res
     }
 }
 
+/// A garde rule: a name as people give it to a service or an address.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn is_name(name: &str, (): &()) -> garde::Result {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 63 {
+        return Err(garde::Error::new("a name has 1 to 63 characters"));
+    }
+    if !name.chars().all(legal) || name.starts_with('-') || name.ends_with('-') {
+        return Err(garde::Error::new(format!(
+            "`{name}` is no name: lower-case letters, digits and `-` in between"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use evenkeel_core::units::{Span, between};
+use evenkeel_core::units::{Span, between, is_name};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::thread::BEAT;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct VipConfig {
     /// Its name in logs, metrics and status: lower-case letters, digits and `-`, up to 63.
-    #[garde(custom(vip_name))]
+    #[garde(custom(is_name))]
     pub name: String,
     /// The addresses, without a prefix; those of one VIP, IPv4 and IPv6, move together. From 1 to 8.
     #[garde(length(min = 1, max = 8))]
@@ -40,8 +40,8 @@ pub struct VipConfig {
     #[garde(skip)]
     pub last_survivor: LastSurvivor,
     /// Whether clients of the VIP are led to a port of evenkeel's own by nftables, because an API
-    /// server has the same port on this host: `auto` does where an endpoint of the service is this
-    /// host itself with that port, or the port is taken; `always`; `never`. Default `auto`.
+    /// server has the same port on this host: `auto` does where a static endpoint is this host
+    /// itself with that port, or the port is taken; `always`; `never`. Default `auto`.
     #[serde(default)]
     #[garde(skip)]
     pub redirect: Redirect,
@@ -257,20 +257,6 @@ impl VipConfig {
             Mode::Route(_) => L2Config::default().interval.duration(),
         }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
-fn vip_name(name: &str, (): &()) -> garde::Result {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 63 {
-        return Err(garde::Error::new("a name has 1 to 63 characters"));
-    }
-    if !name.chars().all(legal) || name.starts_with('-') || name.ends_with('-') {
-        return Err(garde::Error::new(format!(
-            "`{name}` is no name: lower-case letters, digits and `-` in between"
-        )));
-    }
-    Ok(())
 }
 
 /// The longest name of an interface (IFNAMSIZ - 1, netdevice(7)).

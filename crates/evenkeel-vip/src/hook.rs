@@ -36,6 +36,7 @@ pub use self::exec::ExecHook;
 pub use self::http::{HookUrl, HookUrlError, HttpHook};
 pub use self::request::Operation;
 use self::request::Request;
+use crate::causes::with_causes;
 
 /// Moves one address by calling a hook.
 #[derive(Debug)]
@@ -175,16 +176,6 @@ impl Hook {
 
 fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    words
 }
 
 #[cfg(test)]

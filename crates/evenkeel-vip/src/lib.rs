@@ -24,6 +24,7 @@ pub mod addresses;
 pub mod advert_socket;
 pub mod announcement;
 mod bytes;
+mod causes;
 mod checksum;
 pub mod class;
 pub mod config;

@@ -183,8 +183,9 @@ const PROBE_AGAIN: Duration = Duration::from_secs(1);
 const RIVAL_REMEMBERED: Duration = Duration::from_secs(4);
 /// How often an owner asks whether it is the only one.
 const OWNER_PROBES: Duration = Duration::from_secs(30);
-/// What the address of a dead owner may outlive its lifetime by, as the kernel rounds it up.
-const LATE_EXPIRY: Duration = Duration::from_secs(1);
+/// How much longer than its lifetime a dead owner's kernel may answer for the address, before that
+/// counts as somebody else who uses it: the kernel rounds up, and looks about once a second.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A data plane that has not turned for so long is wedged.
 const WEDGED: Duration = Duration::from_secs(1);
@@ -949,7 +950,7 @@ impl Router {
         match self.state {
             State::Owner { .. } | State::Yielding { .. } => {
                 // Who has just claimed has said nothing that others must be told otherwise.
-                let claimed_at = now + self.settings.lifetime + LATE_EXPIRY;
+                let claimed_at = now + self.settings.lifetime + GRACE;
                 let claims =
                     matches!(self.state, State::Owner { grace, .. } if grace == claimed_at);
                 if self.settings.elects && !claims {
@@ -1053,7 +1054,7 @@ impl Router {
             // Nobody is asked now: it was, where nobody was heard, and else the owner before may still
             // have the address rightly.
         }
-        let grace = now + self.settings.lifetime + LATE_EXPIRY;
+        let grace = now + self.settings.lifetime + GRACE;
         self.state = State::Owner {
             advertised: now,
             advert_at: now + self.settings.interval,

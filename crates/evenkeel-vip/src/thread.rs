@@ -9,7 +9,7 @@
 //!
 //! A thread of its own, so that no busy runtime puts off an advert: it does nothing but this, and
 //! never waits for anybody but the kernel. What it has to tell goes into a bounded channel; if that
-//! is full it is dropped and counted.
+//! is full it is dropped and counted, but for the state, which is said again.
 
 mod links;
 mod wire;
@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::links::{Links, Looked};
 use self::wire::{Heard, Wire};
+use crate::causes::with_causes;
 use crate::class::{Class, Moment, Rank};
 use crate::config::{Conflict, Mode, VipConfig};
 use crate::metrics::Counters;
@@ -71,10 +72,8 @@ pub enum Report {
     On {
         /// The interface.
         interface: String,
-        /// The rank of this node.
-        rank: u8,
-        /// Its VRID.
-        vrid: u8,
+        /// The rank and the VRID of this node, where one is elected.
+        elected: Option<(u8, u8)>,
     },
     /// The kernel or the network refused something.
     Trouble {
@@ -420,8 +419,7 @@ impl Thread {
                 self.router.set_rank(rank);
                 self.report(Report::On {
                     interface: place.link.name.clone(),
-                    rank: rank.get(),
-                    vrid: self.config.vrid(),
+                    elected: self.config.elects().then(|| (rank.get(), self.config.vrid())),
                 });
                 self.give(Event::LinkUp(place.sources), now);
             }
@@ -463,7 +461,7 @@ impl Thread {
         self.troubles.retain(|trouble| now.saturating_sub(trouble.told) < TROUBLE_AGAIN);
         if !self.troubles.iter().any(|known| known.what == what && known.code == code) {
             self.troubles.push(Trouble { what, code, told: now });
-            self.report(Report::Trouble { what, error: in_full(error) });
+            self.report(Report::Trouble { what, error: with_causes(error) });
         }
     }
 
@@ -489,17 +487,6 @@ impl Thread {
             self.report(Report::Told(told));
         }
     }
-}
-
-/// An error with its causes.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn settings(config: &VipConfig) -> Settings {

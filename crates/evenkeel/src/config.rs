@@ -25,7 +25,7 @@ use std::path::Path;
 
 use evenkeel_admin::config::AdminConfig;
 use evenkeel_core::tolerance::Quorum;
-use evenkeel_core::units::{Span, between};
+use evenkeel_core::units::{Span, between, is_name};
 use evenkeel_discovery::source::Source;
 use evenkeel_health::HealthConfig;
 use evenkeel_proxy::{ConnectConfig, DataPlaneConfig, ListenConfig, Policy, RelayConfig};
@@ -183,7 +183,7 @@ impl Default for ShutdownConfig {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ServiceConfig {
     /// Its name in logs, metrics and status: lower-case letters, digits and `-`, up to 63.
-    #[garde(custom(service_name))]
+    #[garde(custom(is_name))]
     pub(crate) name: String,
     /// Fills in what is right for the kind of server behind it; every key that is written wins
     /// over it. Default `tcp`.
@@ -240,20 +240,6 @@ pub(crate) struct ServiceConfig {
     #[schemars(range(min = 1, max = 99))]
     #[garde(inner(range(min = 1, max = 99)))]
     pub(crate) members: Option<u32>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
-fn service_name(name: &str, (): &()) -> garde::Result {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 63 {
-        return Err(garde::Error::new("a name has 1 to 63 characters"));
-    }
-    if !name.chars().all(legal) || name.starts_with('-') || name.ends_with('-') {
-        return Err(garde::Error::new(format!(
-            "`{name}` is no name: lower-case letters, digits and `-` in between"
-        )));
-    }
-    Ok(())
 }
 
 /// Why a file is no config.

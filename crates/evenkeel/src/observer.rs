@@ -165,7 +165,7 @@ fn vip_status(vip: &RunningVip) -> VipStatus {
         class: view.class.map(|class| class.as_str().to_owned()),
         class_why: view.class_why.clone(),
         vrid: elects.then(|| config.vrid()),
-        rank: view.rank.filter(|_| elects),
+        rank: view.rank,
         hook: view.hook.clone(),
         warnings,
     }

@@ -85,9 +85,8 @@ impl Links {
             }
         }
         if self.is_routed {
-            for address in vip {
-                self.addresses.unkeep(*address)?;
-            }
+            // Also those of addresses that are no VIP any more: they would never expire.
+            self.addresses.remove_leftover_routes()?;
         }
         Ok(())
     }

@@ -5,7 +5,6 @@
 //! lead clients of VIP:6443 there, of this host and from outside, as long as this host has the
 //! VIP. What is for the node's own addresses goes to the API server as before.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -113,7 +112,7 @@ fn install(table: &mut Option<Table>, mappings: &[Mapping]) -> Result<(), String
         there
     } else {
         let name = std::process::id().to_string();
-        table.insert(Table::open(&name).map_err(|error| in_full(&error))?)
+        table.insert(Table::open(&name).map_err(with_causes)?)
     };
     match there.present() {
         Ok(true) => return Ok(()),
@@ -121,12 +120,9 @@ fn install(table: &mut Option<Table>, mappings: &[Mapping]) -> Result<(), String
         Ok(false) => tracing::warn!("somebody removed the rules that lead clients to us"),
         Err(error) => tracing::warn!(%error, "the rules that lead clients to us"),
     }
-    there.install(mappings).map_err(|error| in_full(&error))
+    there.install(mappings).map_err(with_causes)
 }
 
-fn in_full(error: &RedirectError) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
+fn with_causes(error: RedirectError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }

@@ -76,7 +76,8 @@ impl Teller {
         let vip = &self.vip;
         match report {
             Report::Told(told) => self.told(told),
-            Report::On { interface, rank, vrid } => {
+            Report::On { interface, elected } => {
+                let (rank, vrid) = elected.unzip();
                 tracing::info!(%vip, %interface, rank, vrid, "vip on its interface");
                 let (state, before) = {
                     let view = self.view.borrow();
@@ -88,7 +89,7 @@ impl Teller {
                 self.owned(state, interface);
                 self.view.send_modify(|view| {
                     view.interface = Some(interface.clone());
-                    view.rank = Some(*rank);
+                    view.rank = rank;
                     view.trouble = None;
                 });
             }
