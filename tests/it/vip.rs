@@ -17,6 +17,7 @@ mod config;
 mod frozen;
 mod hook;
 mod keepalived;
+mod keys;
 mod killed;
 mod lost;
 mod parted;

@@ -28,7 +28,7 @@ fn provider(site: &Site) -> PathBuf {
     file
 }
 
-fn config(site: &Site) -> String {
+fn config(site: &Site, more: &str) -> String {
     let hook = site.network.directory().join("hook");
     let hook = hook.display();
     format!(
@@ -41,7 +41,7 @@ fn config(site: &Site) -> String {
         call: {{exec: {{command: [\"{hook}\"]}}}}
         interval: 100ms
         verifyInterval: 5s
-services:
+{more}services:
   - name: api
     preset: tcp
     listen: {{addresses: [\"0.0.0.0:6443\"]}}
@@ -74,7 +74,7 @@ fn wait_owner(site: &Site, provider: &Path, before: Option<usize>) -> usize {
 fn the_provider_moves_the_address_to_the_node_that_is_elected() {
     let Some(mut site) = Site::new() else { return };
     let provider = provider(&site);
-    let config = config(&site);
+    let config = config(&site, "");
     for router in &mut site.routers {
         router.start(&config);
     }
@@ -110,4 +110,25 @@ fn the_provider_moves_the_address_to_the_node_that_is_elected() {
     let acquired = calls.lines().filter(|call| call.starts_with("acquire")).count();
     assert!((5..=8).contains(&acquired), "{calls}");
     assert!(!calls.contains("release"), "{calls}");
+}
+
+#[test]
+fn an_address_that_is_to_be_assigned_is_on_the_interface_of_the_owner_alone() {
+    let Some(mut site) = Site::new() else { return };
+    let provider = provider(&site);
+    let config = config(&site, "        assign: true\n");
+    for router in &mut site.routers {
+        router.start(&config);
+    }
+    let first = wait_owner(&site, &provider, None);
+    let vip = "203.0.113.10".parse().unwrap();
+    let has = |site: &Site| -> Vec<bool> {
+        site.routers.iter().map(|router| router.host.has(vip).unwrap()).collect()
+    };
+    assert_eq!(has(&site), [0, 1, 2].map(|place| place == first));
+    site.routers[first].end();
+    let second = wait_owner(&site, &provider, Some(first));
+    wait("it is on the new owner alone", SLACK, || {
+        has(&site) == [0, 1, 2].map(|place| place == second)
+    });
 }

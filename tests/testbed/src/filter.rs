@@ -101,6 +101,15 @@ impl Network {
         self.forbid("ip protocol 112 drop; ip6 nexthdr 112 drop")
     }
 
+    /// Lets VRRP pass from one host to another, and none that is for all (224.0.0.18, `ff02::12`), as
+    /// switches do that lose multicast.
+    ///
+    /// # Errors
+    /// If `nft` refuses.
+    pub fn forbid_vrrp_multicast(&self) -> Result<Filter, FilterError> {
+        self.forbid("ip daddr 224.0.0.18 drop; ip6 daddr ff02::12 drop")
+    }
+
     fn forbid(&self, rules: &str) -> Result<Filter, FilterError> {
         self.filter(
             "bridge",
