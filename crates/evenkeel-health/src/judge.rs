@@ -334,8 +334,13 @@ impl Judge {
                 let lost = self.looks.iter().all(|look| look.shaken);
                 self.asked || lost && self.next.is_none_or(|next| now >= next)
             }
-            // Another opinion, if it takes one more.
-            [.., (look, _)] => self.is_suspicious(look, now) && silent.len() < self.opinions(),
+            // Another opinion, if it takes one more. Where a look runs out as soon as it is
+            // suspicious, its end is what asks for the next.
+            [.., (look, _)] => {
+                self.patience(look.stage) < self.timeout(look.stage)
+                    && self.is_suspicious(look, now)
+                    && silent.len() < self.opinions()
+            }
         }
     }
 
@@ -393,14 +398,20 @@ impl Judge {
 
     /// How long a stage may be silent before that is suspicious.
     fn patience(&self, stage: Stage) -> Duration {
-        let (usual, least, most) = match stage {
-            Stage::Connecting => (self.connects.take(), CONNECT_PATIENCE, self.connect_timeout),
-            Stage::Shaking | Stage::Open => {
-                (self.handshakes.take(), TLS_PATIENCE, self.tls_timeout)
-            }
+        let (usual, least) = match stage {
+            Stage::Connecting => (self.connects.take(), CONNECT_PATIENCE),
+            Stage::Shaking | Stage::Open => (self.handshakes.take(), TLS_PATIENCE),
         };
         let patience = usual.map_or(FIRST_PATIENCE, |usual| (usual * SLOWER).max(least));
-        patience.min(most)
+        patience.min(self.timeout(stage))
+    }
+
+    /// When a stage without an answer runs out.
+    fn timeout(&self, stage: Stage) -> Duration {
+        match stage {
+            Stage::Connecting => self.connect_timeout,
+            Stage::Shaking | Stage::Open => self.tls_timeout,
+        }
     }
 }
 

@@ -98,11 +98,13 @@ impl WorstCase {
 }
 
 /// How long so many silent looks take. Three are in flight at once: each begins when the
-/// one before is suspicious, and a further one when one of them has ended.
+/// one before is suspicious, and a further one when one of them has ended. Where that is the same
+/// moment, one begins after the other.
 fn in_a_row(looks: u32, patience: Duration, timeout: Duration) -> Duration {
+    let next_after = if patience < timeout { patience } else { timeout + LEAST_PAUSE };
     let mut begun = vec![Duration::ZERO];
     for _ in 1..looks.max(1) {
-        let after_last = begun.last().copied().unwrap_or_default() + patience;
+        let after_last = begun.last().copied().unwrap_or_default() + next_after;
         let place_free = begun.len().checked_sub(3).and_then(|place| begun.get(place));
         let free = place_free.map_or(Duration::ZERO, |began| *began + timeout + LEAST_PAUSE);
         begun.push(after_last.max(free));
@@ -141,6 +143,15 @@ mod tests {
     fn a_connect_cannot_tell_that_a_process_hangs() {
         let tcp = HealthConfig::default();
         assert_eq!(WorstCase::without_traffic(&tcp, Failure::Hung), None);
+    }
+
+    #[test]
+    fn looks_that_run_out_as_they_become_suspicious_follow_each_other() {
+        let short = HealthConfig { connect_timeout: Span::from_millis(300), fall: 3, ..kube() };
+        let worst = WorstCase::without_traffic(&short, Failure::Silent).unwrap();
+        // It fails just before it would have answered.
+        let last_two = 300 + 50 + 300 + 50;
+        assert_eq!(worst.reset, Some(ms(500 + 300 + 50 + last_two)));
     }
 
     #[test]

@@ -97,10 +97,10 @@ impl DataPlane {
         self.shared.order(Order::BEAT);
     }
 
-    /// Whether every data thread has turned its loop within that time, exact to a millisecond. One
-    /// that has ended in order, since the process drains and it had no connection left, holds nothing
-    /// up; one that has failed has not turned; one that is idle has only if [`watch`](Self::watch) was called, and
-    /// needs a moment after that. May be called from any thread.
+    /// Whether every data thread has turned its loop within that time, exact to a millisecond. An
+    /// idle one has only after [`watch`](Self::watch), and a moment later. One that has failed has
+    /// not; one that has ended in order, since the process drains and it had no connection left,
+    /// holds nothing up. May be called from any thread.
     pub fn beats(&self, within: Duration) -> bool {
         self.shared.beats(Instant::now(), within)
     }

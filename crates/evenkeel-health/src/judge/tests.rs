@@ -1,3 +1,5 @@
+use evenkeel_core::units::Span;
+
 use super::*;
 
 /// A judge in virtual time.
@@ -53,6 +55,10 @@ impl Trial {
     }
 }
 
+fn seldom() -> HealthConfig {
+    HealthConfig { interval: Span::from_secs(60), ..HealthConfig::default() }
+}
+
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
@@ -90,6 +96,21 @@ fn a_silent_look_is_a_suspicion_that_an_answer_clears() {
     let now = trial.at(170);
     assert!(trial.judge.ended(3, Class::Ready, now, &trial.testimony));
     assert_eq!(trial.health(), Health::Ready);
+}
+
+#[test]
+fn a_look_that_runs_out_as_it_becomes_suspicious_ends_before_the_next_begins() {
+    let short = HealthConfig { connect_timeout: Span::from_millis(100), fall: 1, ..seldom() };
+    let mut trial = Trial::configured(&short);
+    trial.judge.ask();
+    // Whichever is seen first, the time or the end of the look, the rest is the same.
+    assert_eq!(trial.run_until(150), [(2, ms(50))]);
+    assert_eq!(trial.health(), Health::Unready);
+    let now = trial.at(150);
+    trial.judge.ended(2, Class::ConnectTimeout, now, &trial.testimony);
+    assert_eq!(trial.health(), Health::Dead);
+    let step = trial.step(150);
+    assert_eq!((step.begin, step.wake), (None, trial.at(50 + 60_000)), "then by the interval");
 }
 
 #[test]

@@ -53,8 +53,7 @@ impl Running {
             if next - last >= Duration::from_secs(50) {
                 return;
             }
-            // One that was in flight, and one that was asked for meanwhile: 1.2 s each.
-            assert!(next - moment <= Duration::from_secs(3), "{:?}", next - moment);
+            assert!(next - moment <= Duration::from_secs(2), "{:?}", next - moment);
             last = next;
         }
     }
