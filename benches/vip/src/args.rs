@@ -30,6 +30,10 @@ pub(crate) struct Args {
     pub(crate) holders: Vec<Holder>,
     /// Samples of each row and holder.
     pub(crate) runs: u32,
+    /// Samples of each row and each peer. None: as many.
+    pub(crate) peer_runs: Option<u32>,
+    /// How many samples are taken at the same time.
+    pub(crate) at_once: usize,
     /// How long all CPUs are busy in the row `load`.
     pub(crate) load: Duration,
     /// How often a sample is taken at most, until it has no flaw.
@@ -38,6 +42,18 @@ pub(crate) struct Args {
     pub(crate) logs: Option<PathBuf>,
     /// Where the programs are.
     pub(crate) programs: Programs,
+}
+
+impl Args {
+    /// How many samples of each row are taken of a holder.
+    pub(crate) fn runs_of(&self, holder: Holder) -> u32 {
+        match holder {
+            Holder::Evenkeel => self.runs,
+            Holder::KeepalivedDefault | Holder::KeepalivedTuned => {
+                self.peer_runs.unwrap_or(self.runs)
+            }
+        }
+    }
 }
 
 /// Reads the words of a command line.
@@ -61,6 +77,8 @@ fn measure(words: Vec<String>) -> Result<Args, String> {
         rows: Row::ALL.to_vec(),
         holders: Holder::ALL.to_vec(),
         runs: 5,
+        peer_runs: None,
+        at_once: 1,
         load: Duration::from_secs(30),
         attempts: 3,
         logs: None,
@@ -82,6 +100,8 @@ fn measure(words: Vec<String>) -> Result<Args, String> {
             "--only" => args.rows = list(&ask()?, "row", Row::named)?,
             "--holders" => args.holders = list(&ask()?, "holder", Holder::named)?,
             "--runs" => args.runs = number::<u32>(&argument, &ask()?)?.max(1),
+            "--peer-runs" => args.peer_runs = Some(number::<u32>(&argument, &ask()?)?.max(1)),
+            "--at-once" => args.at_once = number::<usize>(&argument, &ask()?)?.max(1),
             "--seconds" => args.load = Duration::from_secs(number(&argument, &ask()?)?),
             "--attempts" => args.attempts = number::<u32>(&argument, &ask()?)?.max(1),
             "--logs" => args.logs = Some(ask()?.into()),
@@ -107,7 +127,7 @@ fn number<T: std::str::FromStr>(argument: &str, value: &str) -> Result<T, String
 pub(crate) fn help() -> String {
     let line = |name: &str, title: &str| format!("  {name:<19} {title}");
     let mut lines = vec![USAGE.to_owned(), "Rows:".to_owned()];
-    lines.extend(Row::ALL.map(|row| line(row.name, row.title)));
+    lines.extend(Row::ALL.map(|row| line(row.name, &row.title())));
     lines.push("\nHolders:".to_owned());
     lines.extend(Holder::ALL.map(|holder| line(holder.name(), holder.title())));
     lines.join("\n") + "\n"
@@ -122,6 +142,9 @@ Usage: benches/vip/run [ARGUMENTS]
   --only ROW[,..]         only these rows
   --holders NAME[,..]     only these holders
   --runs N                samples of each row and holder [5]
+  --peer-runs N           samples of each row and holder but evenkeel [as many]
+  --at-once N             how many samples are taken at the same time; they disturb each other, and
+                          one of the row `load` is alone anyhow [1]
   --seconds N             how long all CPUs are busy in the row `load` [30]
   --attempts N            how often a sample is taken at most, until it has no flaw [3]
   --logs FOLDER           keeps the configs and the logs of all samples there
@@ -150,7 +173,7 @@ mod tests {
     #[test]
     fn without_arguments_all_is_measured() {
         let args = measured("").unwrap();
-        assert_eq!((args.rows.len(), args.holders.len(), args.runs), (16, 3, 5));
+        assert_eq!((args.rows.len(), args.holders.len(), args.runs), (26, 3, 5));
     }
 
     #[test]
@@ -159,6 +182,9 @@ mod tests {
         let names: Vec<&str> = args.rows.iter().map(|row| row.name).collect();
         assert_eq!((names.as_slice(), args.runs), (["kill", "planned"].as_slice(), 2));
         assert_eq!((args.holders, args.load), (vec![Holder::Evenkeel], Duration::from_secs(9)));
+        let args = measured("--runs 20 --peer-runs 3 --at-once 4").unwrap();
+        assert_eq!((args.runs_of(Holder::Evenkeel), args.at_once), (20, 4));
+        assert_eq!(args.runs_of(Holder::KeepalivedTuned), 3);
         assert_eq!(measured("--only flood").unwrap_err(), "flood is no row; --help lists them");
         assert!(measured("--runs").is_err() && measured("--fast").is_err());
     }
@@ -173,6 +199,6 @@ mod tests {
     #[test]
     fn the_help_names_every_row() {
         let help = help();
-        assert!(Row::ALL.iter().all(|row| help.contains(row.title)), "{help}");
+        assert!(Row::ALL.iter().all(|row| help.contains(&row.title())), "{help}");
     }
 }

@@ -38,6 +38,8 @@ pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
     let result = json!({
         "conditions": { "kernel": kernel(), "cpus": cpus(), "versions": versions },
         "runs": args.runs,
+        "peerRuns": args.peer_runs,
+        "atOnce": args.at_once,
         "results": results,
     });
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-vip");
@@ -63,10 +65,16 @@ fn head(args: &Args) -> String {
         EACH.as_millis(),
         PATIENCE.as_millis(),
     ));
-    lines.push(format!(
-        "n = {}; times in ms; median/p95/worst; kept connections are of all runs together",
-        args.runs
-    ));
+    let peers = match args.peer_runs {
+        Some(runs) => format!(" of evenkeel, {runs} of its peers"),
+        None => String::new(),
+    };
+    let at_once = match args.at_once {
+        1 => "one sample after the other".to_owned(),
+        many => format!("{many} samples at once"),
+    };
+    lines.push(format!("n = {}{peers}; {at_once}", args.runs));
+    lines.push("times in ms; median/p95/worst; kept connections are of all runs together".into());
     lines.join("\n") + "\n"
 }
 

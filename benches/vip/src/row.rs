@@ -27,6 +27,21 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// What it is, for who reads the table.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Planned => "SIGTERM of the owner",
+            Self::Rolling => "rolling restart of all three, owner first",
+            Self::Silence => "owner cut off, nobody is told",
+            Self::Carrier => "owner's port down",
+            Self::Kill => "kill -9 of all on the owner",
+            Self::Freeze => "SIGSTOP of all on the owner for 5 s",
+            Self::Partition => "owner alone for 10 s, two with the clients",
+            Self::Filtered => "VRRP filtered for 10 s, all else passes",
+            Self::Load => "all CPUs busy",
+        }
+    }
+
     /// How long it lasts, and how long it is watched after that. A load lasts as long as is asked.
     pub(crate) fn lasts(self, load: Duration) -> Lasts {
         let seconds = |fault, after| Lasts {
@@ -104,8 +119,6 @@ pub(crate) enum Port {
 pub(crate) struct Row {
     /// What `--only` calls it.
     pub(crate) name: &'static str,
-    /// What it is, for who reads the table.
-    pub(crate) title: &'static str,
     /// What happens.
     pub(crate) fault: Fault,
     /// How the clients come.
@@ -120,42 +133,33 @@ pub(crate) struct Row {
 
 impl Row {
     /// All, in the order of the table.
-    pub(crate) const ALL: [Self; 16] = [
-        Self::of("planned", "SIGTERM of the owner", Fault::Planned),
-        Self {
-            forwards: true,
-            ..Self::of("planned-forward", "SIGTERM of the owner, ip_forward=1", Fault::Planned)
-        },
-        Self {
-            family: Family::V6,
-            ..Self::of("planned-v6", "SIGTERM of the owner, IPv6", Fault::Planned)
-        },
-        Self::of("rolling", "rolling restart of all three, owner first", Fault::Rolling),
-        Self::of("silence", "owner cut off, nobody is told", Fault::Silence),
-        Self {
-            family: Family::V6,
-            ..Self::of("silence-v6", "owner cut off, nobody is told, IPv6", Fault::Silence)
-        },
-        Self::of("carrier", "owner's port down", Fault::Carrier),
-        Self::of("kill", "kill -9 of all on the owner", Fault::Kill),
-        Self::cold("kill-cold-first", "kill -9, cold resolver, owner on the first port"),
-        Self {
-            port: Port::Last,
-            ..Self::cold("kill-cold-last", "kill -9, cold resolver, owner on the last port")
-        },
-        Self {
-            family: Family::V6,
-            ..Self::cold("kill-cold-first-v6", "kill -9, cold, owner on the first port, IPv6")
-        },
-        Self {
-            family: Family::V6,
-            port: Port::Last,
-            ..Self::cold("kill-cold-last-v6", "kill -9, cold, owner on the last port, IPv6")
-        },
-        Self::of("freeze", "SIGSTOP of all on the owner for 5 s", Fault::Freeze),
-        Self::of("partition", "owner alone for 10 s, two with the clients", Fault::Partition),
-        Self::of("filtered", "VRRP filtered for 10 s, all else passes", Fault::Filtered),
-        Self::of("load", "all CPUs busy", Fault::Load),
+    pub(crate) const ALL: [Self; 26] = [
+        PLANNED,
+        PLANNED.v6("planned-v6"),
+        PLANNED.forward("planned-forward"),
+        PLANNED.forward("planned-forward").v6("planned-forward-v6"),
+        ROLLING,
+        ROLLING.v6("rolling-v6"),
+        ROLLING.forward("rolling-forward"),
+        ROLLING.forward("rolling-forward").v6("rolling-forward-v6"),
+        SILENCE,
+        SILENCE.v6("silence-v6"),
+        CARRIER,
+        CARRIER.v6("carrier-v6"),
+        KILL,
+        KILL.v6("kill-v6"),
+        KILL.cold("kill-cold-first", Port::First),
+        KILL.cold("kill-cold-first", Port::First).v6("kill-cold-first-v6"),
+        KILL.cold("kill-cold-last", Port::Last),
+        KILL.cold("kill-cold-last", Port::Last).v6("kill-cold-last-v6"),
+        FREEZE,
+        FREEZE.v6("freeze-v6"),
+        PARTITION,
+        PARTITION.v6("partition-v6"),
+        FILTERED,
+        FILTERED.v6("filtered-v6"),
+        LOAD,
+        LOAD.v6("load-v6"),
     ];
 
     /// The row of that name.
@@ -163,10 +167,24 @@ impl Row {
         Self::ALL.into_iter().find(|row| row.name == name)
     }
 
-    const fn of(name: &'static str, title: &'static str, fault: Fault) -> Self {
+    /// What it is, for who reads the table.
+    pub(crate) fn title(self) -> String {
+        let resolver = match (self.resolver, self.port) {
+            (Resolver::Warm, _) => "",
+            (Resolver::Cold, Port::First) => ", cold resolver, owner on the first port",
+            (Resolver::Cold, Port::Last) => ", cold resolver, owner on the last port",
+        };
+        let forwards = if self.forwards { ", hosts forward" } else { "" };
+        let family = match self.family {
+            Family::V4 => "",
+            Family::V6 => ", IPv6",
+        };
+        [self.fault.title(), resolver, forwards, family].concat()
+    }
+
+    const fn of(name: &'static str, fault: Fault) -> Self {
         Self {
             name,
-            title,
             fault,
             family: Family::V4,
             resolver: Resolver::Warm,
@@ -175,13 +193,58 @@ impl Row {
         }
     }
 
-    const fn cold(name: &'static str, title: &'static str) -> Self {
-        Self { resolver: Resolver::Cold, ..Self::of(name, title, Fault::Kill) }
+    const fn v6(self, name: &'static str) -> Self {
+        Self { name, family: Family::V6, ..self }
+    }
+
+    const fn forward(self, name: &'static str) -> Self {
+        Self { name, forwards: true, ..self }
+    }
+
+    const fn cold(self, name: &'static str, port: Port) -> Self {
+        Self { name, resolver: Resolver::Cold, port, ..self }
     }
 }
+
+const PLANNED: Row = Row::of("planned", Fault::Planned);
+const ROLLING: Row = Row::of("rolling", Fault::Rolling);
+const SILENCE: Row = Row::of("silence", Fault::Silence);
+const CARRIER: Row = Row::of("carrier", Fault::Carrier);
+const KILL: Row = Row::of("kill", Fault::Kill);
+const FREEZE: Row = Row::of("freeze", Fault::Freeze);
+const PARTITION: Row = Row::of("partition", Fault::Partition);
+const FILTERED: Row = Row::of("filtered", Fault::Filtered);
+const LOAD: Row = Row::of("load", Fault::Load);
 
 /// The virtual addresses.
 pub(crate) const VIP4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
 /// The port that is served on them.
 pub(crate) const PORT: u16 = 6443;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_row_has_a_name_and_a_title_of_its_own() {
+        let names: BTreeSet<&str> = Row::ALL.iter().map(|row| row.name).collect();
+        let titles: BTreeSet<String> = Row::ALL.iter().map(|row| row.title()).collect();
+        assert_eq!((names.len(), titles.len()), (Row::ALL.len(), Row::ALL.len()));
+    }
+
+    #[test]
+    fn each_row_is_there_in_both_families() {
+        for row in Row::ALL {
+            let other = match row.family {
+                Family::V4 => Row::named(&format!("{}-v6", row.name)),
+                Family::V6 => row.name.strip_suffix("-v6").and_then(Row::named),
+            };
+            let other = other.unwrap();
+            assert_ne!(other.family, row.family, "{}", row.name);
+            assert_eq!(Row { name: row.name, family: row.family, ..other }, row);
+        }
+    }
+}

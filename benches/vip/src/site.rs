@@ -11,7 +11,9 @@
 //! The first holder is started alone, so the owner is router-1, then the others.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use evenkeel_testbed::{Filter, Host, Network, Process};
@@ -21,10 +23,9 @@ use tokio::time::Instant;
 use crate::args::Args;
 use crate::holder::{Holder, Programs, Running};
 use crate::kept::Kept;
-use crate::neighbour;
 use crate::owners::Watcher;
 use crate::prober::Prober;
-use crate::row::{Family, Fault, Port, Row, VIP4};
+use crate::row::{Fault, Port, Row};
 use crate::sample::{Sample, Seen, Subject};
 use crate::timeline::{Apart, Timeline};
 use evenkeel_bench::burn::Burners;
@@ -56,14 +57,24 @@ impl From<Failed> for NotTaken {
     }
 }
 
-/// Takes one sample.
-pub(crate) fn take(subject: Subject, args: &Args) -> Result<Sample, NotTaken> {
-    let mut site = Site::new(subject)?;
-    let taken = site.sample(subject, args);
+/// Takes one sample. Networks are made and removed while nobody measures, under the write half of
+/// `quiet`: for the kernel that is work of a tenth of a second, under a lock that all need.
+pub(crate) fn take(subject: Subject, args: &Args, quiet: &RwLock<()>) -> Result<Sample, NotTaken> {
+    let alone = || quiet.write().unwrap_or_else(PoisonError::into_inner);
+    let mut site = {
+        let _alone = alone();
+        Site::new(subject)?
+    };
+    let taken = {
+        let _measuring = quiet.read().unwrap_or_else(PoisonError::into_inner);
+        site.sample(subject, args)
+    };
     if let Some(folder) = &args.logs {
         let Subject { row, holder, run } = subject;
         site.keep_logs(&folder.join(format!("{}-{}-{run}", row.name, holder.name())))?;
     }
+    let _alone = alone();
+    drop(site);
     taken
 }
 
@@ -104,12 +115,12 @@ impl Site {
         let befallen = self.inflict(row, holder, args, &watcher)?;
         pause(row.fault.lasts(args.load).after)?;
 
-        let believes = match (row.family, watcher.owners().as_slice()) {
-            (Family::V4, [owner]) => match self.routers.get(*owner) {
-                Some(owner) => neighbour::believes(&self.client, VIP4, owner)?,
+        let believes = match watcher.owners().as_slice() {
+            [owner] => match self.routers.get(*owner) {
+                Some(owner) => believes(&self.client, row.family.vip(), owner)?,
                 None => None,
             },
-            (Family::V4 | Family::V6, _) => None,
+            _ => None,
         };
         let (probed, spans) = (prober.stop()?, kept.stop()?);
         let until = Instant::now();
@@ -340,6 +351,13 @@ impl Befallen {
         let apart = apart.iter().map(|host| Apart { host: *host, from: self.began, to: Some(now) });
         self.apart = apart.collect();
     }
+}
+
+/// Whether a client believes that an address is at its owner. None: it does not know.
+fn believes(client: &Host, vip: IpAddr, owner: &Host) -> Result<Option<bool>, Failed> {
+    let believed = client.believes(vip).doing(|| "read the neighbours of a host")?;
+    let owner = owner.mac().doing(|| "read the address of a host")?;
+    Ok(believed.map(|believed| believed == owner))
 }
 
 fn nothing_there() -> Failed {

@@ -13,7 +13,7 @@ pub(crate) fn figures(samples: &[Sample], rows: &[Row], holders: &[Holder]) -> S
     let names = holders.iter().map(|holder| holder.name().to_owned());
     let mut lines = vec![std::iter::once(String::new()).chain(names).collect()];
     for row in rows {
-        lines.push(vec![format!("{}: {}", row.name, row.title)]);
+        lines.push(vec![format!("{}: {}", row.name, row.title())]);
         for metric in Metric::of_fault(row.fault) {
             let cells = holders.iter().map(|holder| {
                 let samples = of(samples, *row, *holder);

@@ -91,6 +91,8 @@ struct Attempt {
     heard_at: Instant,
     ready: Readiness,
     started: Instant,
+    /// Its handshake is acknowledged, with the first flight or without.
+    acknowledged: bool,
     /// How much of the client's first flight it has been sent.
     said: usize,
     /// When its silence is looked at, if it was said anything, and after which pause again.
@@ -422,6 +424,7 @@ impl Opening {
             heard_at: started,
             ready,
             started,
+            acknowledged: false,
             said: 0,
             silent_at: with.now + SILENCE,
             silence: SILENCE,
@@ -502,6 +505,9 @@ impl Opening {
                 }
                 Got::Failed | Got::NoPipe | Got::Refused => return Heard::ClientGone,
             }
+        }
+        if !std::mem::replace(&mut attempt.acknowledged, true) && attempt.said == 0 {
+            socket::acknowledge(&attempt.backend);
         }
         self.judge_silence(attempt, with)
     }

@@ -35,6 +35,7 @@ use tokio::time::Instant;
 
 use self::accept::{Accepting, spare};
 pub(crate) use self::cpu::Cpu;
+use self::cpu::Effort;
 use self::inbox::{Client, Listening, Post};
 pub(crate) use self::inbox::{Mailbox, Order};
 use self::moved::Moved;
@@ -57,6 +58,9 @@ const CARRY_OVER: Duration = Duration::from_millis(250);
 
 /// Bytes moved in that time which are bulk: half a gigabyte a second.
 const BULK: u64 = 128 * 1024 * 1024;
+
+/// Share of its time from which a thread is busy.
+const BUSY: f64 = 0.25;
 
 /// Pause between two beats of a thread that has nothing to do, once somebody watches.
 const BEAT: Duration = Duration::from_millis(100);
@@ -98,6 +102,7 @@ pub(crate) struct DataThread {
     /// One descriptor in reserve: with none left a client could not even be told so.
     spare: Option<File>,
     cpu: Option<Cpu>,
+    effort: Effort,
     carry_over_at: Option<Instant>,
     /// How often it beats also when nothing happens: not unless somebody watches.
     beat_every: Option<Duration>,
@@ -204,6 +209,7 @@ impl DataThread {
             random: fastrand::Rng::new(),
             spare: spare(),
             cpu: None,
+            effort: Effort::new(Instant::now()),
             carry_over_at: None,
             beat_every: None,
             draining: false,
@@ -215,12 +221,13 @@ impl DataThread {
     /// Runs until it is drained or aborted and the last connection has ended.
     pub(crate) fn run(mut self, cpu: Option<Cpu>) -> Result<(), Errno> {
         self.cpu = cpu;
-        self.keep_to_cpu();
         let mut events = poller::events();
         loop {
-            let timeout = self.timeout(Instant::now());
+            let before = Instant::now();
+            let timeout = self.timeout(before);
             let has_mail = self.wait(&mut events, timeout)?;
             let now = Instant::now();
+            self.effort.waited(before, now);
             self.beat(now);
             if has_mail {
                 self.read_mail(now);
@@ -552,7 +559,7 @@ impl DataThread {
         if self.carry_over_at.is_some_and(|at| at <= now) {
             self.carry_over_at = None;
             self.book.carry_over();
-            self.keep_to_cpu();
+            self.keep_to_cpu(now);
             self.mover.pipes.tidy();
             self.timers.prune(self.connections.len(), |id, due| {
                 self.connections
@@ -566,11 +573,11 @@ impl DataThread {
         }
     }
 
-    /// Keeps to its CPU unless it has moved bulk of late.
-    fn keep_to_cpu(&mut self) {
-        let moved = self.mover.take_sum();
+    /// Keeps to its CPU if it has been busy of late, and not with bulk.
+    fn keep_to_cpu(&mut self, now: Instant) {
+        let (moved, is_busy) = (self.mover.take_sum(), self.effort.take(now) >= BUSY);
         if let Some(cpu) = &mut self.cpu {
-            cpu.keep(moved < BULK);
+            cpu.keep(is_busy && moved < BULK);
         }
     }
 

@@ -204,6 +204,25 @@ async fn a_backend_that_closes_before_its_first_byte_costs_no_connection() {
     service.end().await;
 }
 
+/// What the kernel would wait for our bytes to acknowledge the handshake with (`TCP_DELACK_MAX`).
+const DELAYED: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_backend_that_speaks_first_is_not_kept_waiting() {
+    let mut service = service("127.0.0.1:0", 100);
+    let speaks_first = backend(7, &service.tasks, &service.shutdown).await;
+    service.publish(&[(speaks_first, Class::Ready, Treatment::Serve)]);
+    let mut least = Duration::MAX;
+    // The machine may keep some waiting, but not all.
+    for _ in 0..5 {
+        let began = Instant::now();
+        assert_eq!(service.who().await.unwrap(), 7);
+        least = least.min(began.elapsed());
+    }
+    assert!(least < DELAYED, "{least:?}");
+    service.end().await;
+}
+
 #[tokio::test]
 async fn a_backend_that_is_judged_dead_while_it_is_silent_costs_no_connection() {
     let mut service = service("127.0.0.1:0", 100);

@@ -1,10 +1,15 @@
 //! Which CPU a data thread runs on.
 //!
-//! Where each thread can have a CPU for itself it keeps to it: two busy threads on one CPU take
-//! turns by the tick of the scheduler, and small requests feel that. In bulk it roams: then what
-//! counts is that nobody's CPU is idle, and the scheduler sees more of that than we do.
+//! Where each thread can have a CPU for itself it keeps to it while it is busy: two busy threads on
+//! one CPU take turns by the tick of the scheduler, and small requests feel that. With little to do
+//! it roams: woken on the CPU of whoever sends it something, it finds the bytes in the cache, and
+//! no other CPU needs to be woken. In bulk it roams too: then what counts is that nobody's CPU is
+//! idle, and the scheduler sees more of that than we do.
+
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::time::Instant;
 
 /// The CPU of one thread.
 #[derive(Debug)]
@@ -45,9 +50,50 @@ impl Cpu {
     }
 }
 
+/// How much of its time a thread does something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    since: Instant,
+    waited: Duration,
+}
+
+impl Effort {
+    /// Counts from now on.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { since: now, waited: Duration::ZERO }
+    }
+
+    /// It had nothing to do from then until then.
+    pub(crate) fn waited(&mut self, from: Instant, to: Instant) {
+        self.waited += to.saturating_duration_since(from);
+    }
+
+    /// The share of the time in which it did not wait, from 0 to 1, since this was asked last.
+    pub(crate) fn take(&mut self, now: Instant) -> f64 {
+        let whole = now.saturating_duration_since(self.since);
+        let busy = whole.saturating_sub(self.waited);
+        *self = Self::new(now);
+        if whole.is_zero() { 0.0 } else { busy.div_duration_f64(whole) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn effort_is_the_time_without_waiting() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut effort = Effort::new(start);
+        effort.waited(at(10), at(40));
+        effort.waited(at(50), at(95));
+        assert!((effort.take(at(100)) - 0.25).abs() < 1e-9);
+        // Each time anew.
+        effort.waited(at(100), at(150));
+        assert!((effort.take(at(150)) - 0.0).abs() < 1e-9);
+        assert!((effort.take(at(150)) - 0.0).abs() < 1e-9, "no time, no effort");
+    }
 
     #[test]
     fn as_many_threads_as_cpus_have_one_each_and_fewer_have_none() {
