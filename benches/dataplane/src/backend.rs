@@ -18,11 +18,11 @@ use rustix::net::{
     sockopt,
 };
 
-use crate::failed::{Doing, Failed};
 use crate::header::Header;
-use crate::number::{count, length};
 use crate::reactor::{EventFlags, Reactor};
 use crate::wire::{Identity, Supply, Wire, would_block};
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::{count, length};
 
 /// A listener and its connections.
 pub(crate) struct Backend {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cpu;
-use crate::failed::{Doing, Failed};
 use crate::pause;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// A process that was started here.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::failed::{Doing, Failed};
-use crate::number::{float, seconds};
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::float;
 
 /// Whose CPU is told apart: the pids of each.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -118,7 +118,7 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
 /// The seconds that processes have used.
 fn of(pids: &[u32]) -> f64 {
     let nanoseconds = pids.iter().map(|pid| nanoseconds_of(*pid)).sum();
-    seconds(nanoseconds)
+    float(nanoseconds) / 1e9
 }
 
 fn nanoseconds_of(pid: u32) -> u64 {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::load::{LOADS, Load, Unit};
 use crate::measure::{CONNECTION, MEGABYTE, REQUEST, Results, Sample};
 use crate::noise;
-use crate::number::float;
 use crate::proxy::Proxy;
 use crate::statistics::{Ratio, median};
+use evenkeel_bench::number::float;
 
 /// One row of the tables.
 #[derive(Clone, Debug)]

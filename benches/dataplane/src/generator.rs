@@ -12,9 +12,9 @@ use std::io::{self, BufRead, Write};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::failed::{Doing, Failed};
 use crate::order::{Order, READY, Seen, Work};
 use crate::wire::Trust;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// Does what is ordered.
 pub(crate) fn run(order: Order, pace: &mut dyn Pace) -> Result<Seen, Failed> {

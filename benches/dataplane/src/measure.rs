@@ -6,14 +6,15 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::failed::{Doing, Failed};
 use crate::load::{Load, Unit};
 use crate::namespace::Namespace;
 use crate::noise::{self, Turn};
-use crate::number::float;
 use crate::order::{Seen, Work};
 use crate::proxy::Proxy;
 use crate::stage::{Calls, Idle, Stage};
+use evenkeel_bench::failed::Failed;
+use evenkeel_bench::number::float;
+use evenkeel_bench::report::tell;
 
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]
@@ -143,7 +144,3 @@ pub(crate) const REQUEST: &str = "request";
 pub(crate) const CONNECTION: &str = "connection";
 /// 10^6 bytes.
 pub(crate) const MEGABYTE: &str = "megabyte";
-
-fn tell(progress: &mut impl Write, line: &str) -> Result<(), Failed> {
-    writeln!(progress, "{line}").doing(|| "say how far it is")
-}

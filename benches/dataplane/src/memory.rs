@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::failed::{Doing, Failed};
-use crate::number::count;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::count;
 
 /// Memory and descriptors of some processes together.
 #[derive(Clone, Copy, Debug)]

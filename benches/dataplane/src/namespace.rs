@@ -12,7 +12,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::failed::{Doing, Failed};
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// The namespace that this thread is in. Dropped, it takes with it what runs there.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child::{self, Child};
-use crate::failed::{Doing, Failed, in_one_line};
 use crate::generator;
 use crate::order::{Order, Seen, Span, Work};
 use crate::pause;
+use evenkeel_bench::failed::{Doing, Failed, in_one_line};
 
 /// What stands between the generator and the backend.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData};
 
-pub(crate) use rustix::event::epoll::EventFlags;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::{count, length};
 
-use crate::failed::{Doing, Failed};
-use crate::number::{count, length};
+pub(crate) use rustix::event::epoll::EventFlags;
 
 /// One epoll descriptor and room for what it says.
 pub(crate) struct Reactor {

@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::json;
-use time::OffsetDateTime;
 
 use crate::args::Args;
-use crate::failed::{Doing, Failed};
 use crate::figure::{Figure, figures};
 use crate::measure::Results;
 use crate::proxy::Proxy;
 use crate::statistics::median;
 use crate::{noise, picture, table, target};
+use evenkeel_bench::burn::cpus;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::report::{self, kernel, version};
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, args: &Args) -> String {
@@ -34,13 +34,6 @@ pub(crate) fn text(results: &Results, args: &Args) -> String {
 /// Writes all samples to a file named after the time, and the picture if there is to be one.
 pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
     let figures = figures(results);
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-dataplane");
-    fs::create_dir_all(&directory).doing(|| "make a directory for the result")?;
-    let directory = directory.canonicalize().doing(|| "find the directory for the result")?;
-    let now = OffsetDateTime::now_utc();
-    let name =
-        format!("{}T{:02}{:02}{:02}Z.json", now.date(), now.hour(), now.minute(), now.second());
-    let path = directory.join(name);
     let medians = figures.iter().map(|figure| {
         let values =
             figure.values.keys().filter_map(|proxy| Some((proxy.name(), figure.of(*proxy)?)));
@@ -54,13 +47,12 @@ pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
         "figures": medians,
         "results": results,
     });
-    let text = serde_json::to_string_pretty(&all).doing(|| "write the result as JSON")?;
-    fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+    let kept = report::write("dataplane", "", &all)?;
     if let Some(path) = &args.picture {
         fs::write(path, picture::draw(&figures, &caption(args)))
             .doing(|| format!("write {}", path.display()))?;
     }
-    Ok(path)
+    Ok(kept)
 }
 
 /// What the measurement ran on, in lines.
@@ -108,15 +100,6 @@ fn conditions(args: &Args) -> serde_json::Value {
     })
 }
 
-fn kernel() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    text.trim().to_owned()
-}
-
-fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(0, usize::from)
-}
-
 /// The programs that were measured, with their versions.
 fn versions(args: &Args) -> Vec<(&'static str, Option<String>)> {
     let of = |proxies: &[Proxy]| args.proxies.iter().any(|proxy| proxies.contains(proxy));
@@ -134,13 +117,6 @@ fn versions(args: &Args) -> Vec<(&'static str, Option<String>)> {
         versions.push(("envoy", version(&args.envoy, "--version")));
     }
     versions
-}
-
-/// The first line that a program says of its version. None: it is not here.
-fn version(program: &Path, argument: &str) -> Option<String> {
-    let output = Command::new(program).arg(argument).output().ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// How far the same binary under two names is apart. None: it was not measured twice.

@@ -5,8 +5,8 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failed::{Doing, Failed};
 use crate::namespace;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// Watches for SIGINT and SIGTERM on a thread of its own; `name` is the namespace to remove.
 pub(crate) fn watch(name: String) -> Result<(), Failed> {

@@ -10,16 +10,16 @@ use tokio::time::Instant;
 use crate::args::Args;
 use crate::child::{self, Child, Speech};
 use crate::cpu::{Used, Watched};
-use crate::failed::{Doing, Failed};
 use crate::load::Load;
 use crate::memory::Holding;
 use crate::namespace::{Namespace, Packets};
 use crate::noise;
-use crate::number::{count, float};
 use crate::order::{Order, READY, Seen, Span, Work};
 use crate::pause::pause;
 use crate::proxy::{Place, Proxy, Running};
 use crate::syscalls::Trace;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::{count, float};
 
 /// All that is there to measure with. What was started ends with it.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::number::{float, length, whole};
+use evenkeel_bench::number::{float, length, whole};
 
 /// The percentiles of many values.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -25,7 +25,8 @@ impl Percentiles {
         nanoseconds.sort_unstable();
         let max = nanoseconds.last()?;
         let at = |permille: u64| {
-            let rank = float(permille) / 1000.0 * float(crate::number::count(nanoseconds.len()));
+            let rank =
+                float(permille) / 1000.0 * float(evenkeel_bench::number::count(nanoseconds.len()));
             let index = length(whole(rank.ceil())).saturating_sub(1);
             float(*nanoseconds.get(index).unwrap_or(max)) / 1000.0
         };

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::child::{self, Child};
-use crate::failed::{Doing, Failed};
 use crate::pause;
+use evenkeel_bench::failed::{Doing, Failed};
 
 /// strace, attached to a proxy.
 #[derive(Debug)]

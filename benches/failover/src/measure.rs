@@ -10,7 +10,8 @@ use crate::balancer::Balancer;
 use crate::fault::Fault;
 use crate::sample::{Sample, Subject};
 use crate::site::{Manner, NotTaken, Site};
-use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::failed::Failed;
+use evenkeel_bench::report::{in_turn, tell};
 
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]
@@ -85,15 +86,6 @@ fn take(
     Ok(best)
 }
 
-/// The balancers, each round and each fault beginning with another one.
-fn in_turn(balancers: &[Balancer], round: u32, place: usize) -> Vec<Balancer> {
-    let round = usize::try_from(round).unwrap_or_default();
-    let mut turn = balancers.to_vec();
-    let by = (round + place).checked_rem(turn.len()).unwrap_or_default();
-    turn.rotate_left(by);
-    turn
-}
-
 /// How long the clients go on after a fault: all of the time only where a balancer may let them
 /// wait for all of it.
 fn observed(balancer: Balancer, fault: Fault, longest: Duration) -> Duration {
@@ -114,28 +106,12 @@ fn brief(sample: &Sample) -> String {
     )
 }
 
-/// Says how far it is.
-pub(crate) fn tell(progress: &mut impl Write, line: &str) -> Result<(), Failed> {
-    writeln!(progress, "{line}").doing(|| "say how far it is")
-}
-
 /// Enough for whoever notices within some seconds, and for all that new connections feel.
 const SHORT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nobody_is_always_first() {
-        let firsts: Vec<Balancer> =
-            (1..=5).map(|round| in_turn(&Balancer::ALL, round, 0)[0]).collect();
-        for balancer in Balancer::ALL {
-            assert!(firsts.contains(&balancer), "{balancer:?} in {firsts:?}");
-        }
-        assert_ne!(in_turn(&Balancer::ALL, 1, 0), in_turn(&Balancer::ALL, 1, 1));
-        assert_eq!(in_turn(&[Balancer::Evenkeel], 3, 2), [Balancer::Evenkeel]);
-    }
 
     #[test]
     fn only_who_ends_no_silence_is_waited_for() {

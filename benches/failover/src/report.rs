@@ -1,11 +1,8 @@
 //! What is printed and written in the end.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
 use crate::args::Args;
 use crate::balancer::{Balancer, Programs};
@@ -13,7 +10,9 @@ use crate::measure::Results;
 use crate::summary::{Figure, Metric};
 use crate::{table, target};
 use evenkeel_bench::burn::cpus;
-use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::failed::Failed;
+use evenkeel_bench::report::{self, kernel, version};
+use evenkeel_bench::verdict;
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, args: &Args) -> String {
@@ -21,7 +20,7 @@ pub(crate) fn text(results: &Results, args: &Args) -> String {
     let parts = [
         head(args),
         table::figures(samples, &args.faults, &args.balancers),
-        table::targets(&target::judge(samples)),
+        verdict::table(&target::judge(samples)),
         notes(results, args),
     ];
     parts.join("\n")
@@ -41,7 +40,8 @@ pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
         args.balancers.iter().map(of)
     });
     let figures: Vec<Value> = figures.collect();
-    write_as(
+    report::write(
+        "failover",
         "",
         &json!({
             "conditions": conditions(&args.balancers, &args.programs),
@@ -51,19 +51,6 @@ pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
             "results": results,
         }),
     )
-}
-
-/// Writes a result to a file whose name begins with `what` and goes on with the time.
-pub(crate) fn write_as(what: &str, result: &Value) -> Result<PathBuf, Failed> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-failover");
-    fs::create_dir_all(&directory).doing(|| "make a directory for the result")?;
-    let directory = directory.canonicalize().doing(|| "find the directory for the result")?;
-    let now = OffsetDateTime::now_utc();
-    let (date, hour, minute, second) = (now.date(), now.hour(), now.minute(), now.second());
-    let path = directory.join(format!("{what}{date}T{hour:02}{minute:02}{second:02}Z.json"));
-    let text = serde_json::to_string_pretty(result).doing(|| "write the result as JSON")?;
-    fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
-    Ok(path)
 }
 
 /// What the measurement ran on.
@@ -110,19 +97,9 @@ fn notes(results: &Results, args: &Args) -> String {
     lines.join("\n") + "\n"
 }
 
-fn kernel() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    text.trim().to_owned()
-}
-
 /// The balancers with what their programs say of their versions. None: it is not here.
 fn versions(balancers: &[Balancer], programs: &Programs) -> Vec<(&'static str, Option<String>)> {
-    let version = |balancer: &Balancer| {
-        let program = balancer.program(programs);
-        let output = Command::new(program).arg(balancer.version_argument()).output().ok()?;
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text);
-        text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
-    };
+    let version =
+        |balancer: &Balancer| version(balancer.program(programs), balancer.version_argument());
     balancers.iter().map(|balancer| (balancer.name(), version(balancer))).collect()
 }

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use crate::args::Soak;
 use crate::balancer::Running;
-use crate::measure::tell;
 use crate::metrics::Told;
 use crate::report;
 use crate::site::{NotTaken, Site};
 use evenkeel_bench::failed::{Doing, Failed};
 use evenkeel_bench::number::seconds;
 use evenkeel_bench::pause::pause;
+use evenkeel_bench::report::{tell, write};
 
 /// What came out.
 #[derive(Debug)]
@@ -61,7 +61,8 @@ pub(crate) fn run(soak: &Soak, progress: &mut impl Write) -> Result<Outcome, Fai
         line: line(soak, busy, told.as_ref(), &felt),
         is_bad: is_bad(told.as_ref(), cut(&felt)),
     };
-    let path = report::write_as(
+    let path = write(
+        "failover",
         "soak-",
         &json!({
             "conditions": report::conditions(&[soak.balancer], &soak.programs),

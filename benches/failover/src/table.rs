@@ -6,7 +6,6 @@ use crate::balancer::Balancer;
 use crate::fault::Fault;
 use crate::sample::Sample;
 use crate::summary::{Figure, Metric};
-use crate::target::Judged;
 
 /// What clients felt, a line a metric and a column a balancer.
 pub(crate) fn figures(samples: &[Sample], faults: &[Fault], balancers: &[Balancer]) -> String {
@@ -24,17 +23,6 @@ pub(crate) fn figures(samples: &[Sample], faults: &[Fault], balancers: &[Balance
         }
     }
     aligned(&rows)
-}
-
-/// What must come out, and what did.
-pub(crate) fn targets(judged: &[Judged]) -> String {
-    let head = ["target for evenkeel", "wanted", "measured", "verdict"].map(str::to_owned).to_vec();
-    let rows = judged.iter().map(|judged| {
-        let flawed = if judged.flawed { " *" } else { "" };
-        let verdict = format!("{}{flawed}", judged.verdict.word());
-        vec![judged.title.clone(), judged.wanted.clone(), judged.measured.clone(), verdict]
-    });
-    aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -59,13 +47,5 @@ host cut off (no RST)
   control: gap of the ticks       0.06 s         -            0.06 s
 ";
         assert_eq!(format!("\n{}", figures(&samples, &[Fault::Cut], &balancers)), expected);
-    }
-
-    #[test]
-    fn a_verdict_is_a_line() {
-        let text = targets(&crate::target::judge(&[]));
-        assert!(text.starts_with("target for evenkeel"), "{text}");
-        assert_eq!(text.lines().count(), 10, "{text}");
-        assert!(text.lines().skip(1).all(|line| line.ends_with("not measured")), "{text}");
     }
 }

@@ -4,52 +4,12 @@ use crate::balancer::Balancer;
 use crate::fault::Fault;
 use crate::sample::Sample;
 use crate::summary::{Amount, Figure, Metric, Unit, of};
+use evenkeel_bench::verdict::{Judged, Verdict};
 
 /// The worst gap of a watch that is allowed after each fault, in seconds. No new connection may
 /// fail after any.
 const GAPS: [(Fault, f64); 4] =
     [(Fault::Killed, 0.25), (Fault::Terminated, 0.15), (Fault::Cut, 0.6), (Fault::Frozen, 1.0)];
-
-/// How a target was met.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Verdict {
-    /// Good enough.
-    Met,
-    /// Not good enough.
-    Missed,
-    /// There is no sample.
-    NotMeasured,
-}
-
-impl Verdict {
-    fn of(is_met: bool) -> Self {
-        if is_met { Self::Met } else { Self::Missed }
-    }
-
-    /// The word in the table.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Met => "met",
-            Self::Missed => "MISSED",
-            Self::NotMeasured => "not measured",
-        }
-    }
-}
-
-/// A target with what was measured.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Judged {
-    /// What it is about.
-    pub(crate) title: String,
-    /// What must be reached.
-    pub(crate) wanted: String,
-    /// What was measured.
-    pub(crate) measured: String,
-    /// How that was.
-    pub(crate) verdict: Verdict,
-    /// Whether it rests on samples with a flaw.
-    pub(crate) flawed: bool,
-}
 
 /// Judges all targets by the worst of the rounds.
 pub(crate) fn judge(samples: &[Sample]) -> Vec<Judged> {

@@ -1,18 +1,18 @@
 //! The whole measurement: every row with every holder in turn, run after run.
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::holder::Holder;
 use crate::row::Fault;
 use crate::sample::{Sample, Subject};
-use crate::site::{NotTaken, take};
+use crate::site::{NotTaken, Site};
 use crate::summary::{Amount, Metric};
-use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::failed::Failed;
+use evenkeel_bench::report::{in_turn, tell};
 
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]
@@ -27,108 +27,127 @@ pub(crate) struct Results {
 }
 
 /// Measures what is asked for into `results`; `progress` gets a line now and then.
+///
+/// Samples that are taken at the same time also begin and end at the same time: making and removing
+/// a network is work of a tenth of a second under a lock of the kernel that all others need.
 pub(crate) fn run(
     args: &Args,
     results: &mut Results,
-    progress: &mut (impl Write + Send),
+    progress: &mut impl Write,
 ) -> Result<(), Failed> {
     let (alone, beside_others): (Vec<Subject>, Vec<Subject>) =
         subjects(args).into_iter().partition(|subject| subject.row.fault == Fault::Load);
-    let desk = Desk {
-        results: Mutex::new(results),
-        progress: Mutex::new(progress),
-        quiet: RwLock::new(()),
-    };
-    take_all(args, &beside_others, args.at_once, &desk)?;
-    take_all(args, &alone, 1, &desk)
+    for (subjects, at_once) in [(beside_others, args.at_once), (alone, 1)] {
+        let mut left: VecDeque<Turn> = subjects.into_iter().map(Turn::new).collect();
+        while !left.is_empty() {
+            let batch = next_batch(&mut left, at_once);
+            let again = take_batch(args, batch, results, progress)?;
+            again.into_iter().rev().for_each(|turn| left.push_front(turn));
+        }
+    }
+    Ok(())
 }
 
-/// All samples in their order.
+/// A sample that is to be taken.
+#[derive(Debug)]
+struct Turn {
+    subject: Subject,
+    attempts: u32,
+    /// The last one, if it had a flaw.
+    last: Option<Sample>,
+}
+
+impl Turn {
+    fn new(subject: Subject) -> Self {
+        Self { subject, attempts: 0, last: None }
+    }
+}
+
+/// Takes some samples at the same time. Returns those that are to be taken again: until they have no
+/// flaw, or have had enough attempts.
+fn take_batch(
+    args: &Args,
+    batch: Vec<Turn>,
+    results: &mut Results,
+    progress: &mut impl Write,
+) -> Result<Vec<Turn>, Failed> {
+    let sites: Result<Vec<Site>, Failed> =
+        batch.iter().map(|turn| Site::new(turn.subject)).collect();
+    let mut sites = sites?;
+    let taken: Vec<Result<Sample, NotTaken>> = thread::scope(|scope| {
+        let take = |(turn, site): (&Turn, _)| {
+            let (subject, site): (Subject, &mut Site) = (turn.subject, site);
+            scope.spawn(move || site.sample(subject, args))
+        };
+        let lanes: Vec<_> = batch.iter().zip(&mut sites).map(take).collect();
+        let panicked = |_panic| Err(Failed::because("measure", "a sample panicked").into());
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(panicked)).collect()
+    });
+    if let Some(folder) = &args.logs {
+        for (turn, site) in batch.iter().zip(&sites) {
+            let Subject { row, holder, run } = turn.subject;
+            site.keep_logs(&folder.join(format!("{}-{}-{run}", row.name, holder.name())))?;
+        }
+    }
+    drop(sites);
+    let mut again = Vec::new();
+    for (turn, taken) in batch.into_iter().zip(taken) {
+        again.extend(note(args, turn, taken, results, progress)?);
+    }
+    Ok(again)
+}
+
+/// Counts what was taken. Returns it if it is to be taken again.
+fn note(
+    args: &Args,
+    turn: Turn,
+    taken: Result<Sample, NotTaken>,
+    results: &mut Results,
+    progress: &mut impl Write,
+) -> Result<Option<Turn>, Failed> {
+    let Turn { subject, attempts, mut last } = turn;
+    let Subject { row, holder, run } = subject;
+    let what = format!("run {run}/{}: {}, {}", args.runs_of(holder), row.name, holder.name());
+    let mut is_good = false;
+    match taken {
+        Ok(sample) => {
+            tell(progress, &format!("{what}: {}", brief(&sample, Metric::of_fault(row.fault))))?;
+            is_good = sample.flaw.is_none();
+            results.dropped.extend(last.replace(sample));
+        }
+        Err(NotTaken::Failed(failed)) => return Err(failed),
+        Err(NotTaken::Unsteady(why)) => {
+            tell(progress, &format!("{what}: not steady: {why}"))?;
+            results.unsteady.push(format!("{what}: {why}"));
+        }
+    }
+    let attempts = attempts + 1;
+    if !is_good && attempts < args.attempts {
+        return Ok(Some(Turn { subject, attempts, last }));
+    }
+    results.samples.extend(last);
+    Ok(None)
+}
+
+/// All samples in their order: run after run, and in each all rows with one holder after the other.
 fn subjects(args: &Args) -> Vec<Subject> {
     let runs = args.holders.iter().map(|holder| args.runs_of(*holder)).max();
     let mut subjects = Vec::new();
     for run in 1..=runs.unwrap_or_default() {
-        for (place, row) in args.rows.iter().enumerate() {
-            let holders = in_turn(&args.holders, run, place).into_iter();
-            let holders = holders.filter(|holder| run <= args.runs_of(*holder));
-            subjects.extend(holders.map(|holder| Subject { row: *row, holder, run }));
+        let holders = in_turn(&args.holders, run, 0).into_iter();
+        for holder in holders.filter(|holder| run <= args.runs_of(*holder)) {
+            subjects.extend(args.rows.iter().map(|row| Subject { row: *row, holder, run }));
         }
     }
     subjects
 }
 
-/// What the lanes share.
-struct Desk<'a, W> {
-    results: Mutex<&'a mut Results>,
-    progress: Mutex<&'a mut W>,
-    /// Measuring, or making and removing networks. Writers go first here, so the lanes make their
-    /// networks together, measure together and remove them together.
-    quiet: RwLock<()>,
-}
-
-/// Takes samples in some lanes, each of which takes the next one that is left. No further one is
-/// begun after a failure.
-fn take_all(
-    args: &Args,
-    subjects: &[Subject],
-    lanes: usize,
-    desk: &Desk<'_, impl Write + Send>,
-) -> Result<(), Failed> {
-    let left = Mutex::new(subjects.iter());
-    let lane = || -> Result<(), Failed> {
-        loop {
-            let next = lock(&left).next();
-            let Some(subject) = next else { return Ok(()) };
-            take_well(args, *subject, desk).inspect_err(|_failed| *lock(&left) = [].iter())?;
-        }
-    };
-    thread::scope(|scope| {
-        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
-        let panicked = |_panic| Err(Failed::because("measure", "a lane panicked"));
-        // All are waited for, whatever the first says.
-        let ended: Vec<Result<(), Failed>> =
-            lanes.into_iter().map(|lane| lane.join().unwrap_or_else(panicked)).collect();
-        ended.into_iter().collect()
-    })
-}
-
-/// Takes a sample until it has no flaw; the last one, if all have one.
-fn take_well(
-    args: &Args,
-    subject: Subject,
-    desk: &Desk<'_, impl Write + Send>,
-) -> Result<(), Failed> {
-    let Subject { row, holder, run } = subject;
-    let what = format!("run {run}/{}: {}, {}", args.runs_of(holder), row.name, holder.name());
-    let mut last: Option<Sample> = None;
-    for _ in 0..args.attempts {
-        let sample = match take(subject, args, &desk.quiet) {
-            Ok(sample) => sample,
-            Err(NotTaken::Failed(failed)) => return Err(failed),
-            Err(NotTaken::Unsteady(why)) => {
-                tell(desk, &format!("{what}: not steady: {why}"))?;
-                lock(&desk.results).unsteady.push(format!("{what}: {why}"));
-                continue;
-            }
-        };
-        tell(desk, &format!("{what}: {}", brief(&sample, Metric::of_fault(row.fault))))?;
-        let is_good = sample.flaw.is_none();
-        lock(&desk.results).dropped.extend(last.replace(sample));
-        if is_good {
-            break;
-        }
-    }
-    lock(&desk.results).samples.extend(last);
-    Ok(())
-}
-
-/// The holders, each run and each row beginning with another one.
-fn in_turn(holders: &[Holder], run: u32, place: usize) -> Vec<Holder> {
-    let run = usize::try_from(run).unwrap_or_default();
-    let mut turn = holders.to_vec();
-    let by = (run + place).checked_rem(turn.len()).unwrap_or_default();
-    turn.rotate_left(by);
-    turn
+/// The next that are taken at the same time: with one holder, as others feel it when keepalived is
+/// started.
+fn next_batch(left: &mut VecDeque<Turn>, at_once: usize) -> Vec<Turn> {
+    let holder = left.front().map(|turn| turn.subject.holder);
+    let same = left.iter().take_while(|turn| Some(turn.subject.holder) == holder).count();
+    left.drain(..same.min(at_once)).collect()
 }
 
 /// A sample in some words.
@@ -143,30 +162,26 @@ fn brief(sample: &Sample, metrics: &[Metric]) -> String {
     format!("{}{flaw}", words.join(", "))
 }
 
-/// Says how far it is.
-fn tell(desk: &Desk<'_, impl Write + Send>, line: &str) -> Result<(), Failed> {
-    writeln!(lock(&desk.progress), "{line}").doing(|| "say how far it is")
-}
-
-/// What a lane that panicked left is whole: nothing is done in steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::args::{self, Command};
+    use crate::holder::Holder;
     use crate::row::Row;
 
     #[test]
-    fn nobody_is_always_first() {
-        let firsts: Vec<Holder> = (1..=3).map(|run| in_turn(&Holder::ALL, run, 0)[0]).collect();
-        for holder in Holder::ALL {
-            assert!(firsts.contains(&holder), "{holder:?} in {firsts:?}");
+    fn a_batch_has_one_holder() {
+        let row = Row::named("planned").unwrap();
+        let turn = |holder| Turn::new(Subject { row, holder, run: 1 });
+        let (evenkeel, tuned) = (Holder::Evenkeel, Holder::KeepalivedTuned);
+        let mut left: VecDeque<Turn> =
+            [evenkeel, evenkeel, evenkeel, tuned, tuned].map(turn).into_iter().collect();
+        let mut batches = Vec::new();
+        while !left.is_empty() {
+            let batch = next_batch(&mut left, 2);
+            batches.push(batch.iter().map(|turn| turn.subject.holder).collect::<Vec<_>>());
         }
-        assert_ne!(in_turn(&Holder::ALL, 1, 0), in_turn(&Holder::ALL, 1, 1));
-        assert_eq!(in_turn(&[Holder::Evenkeel], 3, 2), [Holder::Evenkeel]);
+        assert_eq!(batches, [vec![evenkeel; 2], vec![evenkeel], vec![tuned; 2]]);
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! What is printed and written in the end.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 
 use crate::args::Args;
 use crate::holder::Holder;
@@ -15,7 +13,9 @@ use crate::prober::{EACH, PATIENCE};
 use crate::sample::Sample;
 use crate::{table, target};
 use evenkeel_bench::burn::cpus;
-use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::failed::Failed;
+use evenkeel_bench::report::{self, kernel, version};
+use evenkeel_bench::verdict;
 
 /// All tables, as one text.
 pub(crate) fn text(results: &Results, args: &Args) -> String {
@@ -23,8 +23,8 @@ pub(crate) fn text(results: &Results, args: &Args) -> String {
     let mut parts = vec![head(args), figures, notes(results)];
     if args.holders.contains(&Holder::Evenkeel) {
         let judged = target::judge(&results.samples, &args.rows);
-        parts.push(table::targets(&judged));
-        parts.push(format!("evenkeel: {}\n", target::in_one_line(&judged)));
+        parts.push(verdict::table(&judged));
+        parts.push(format!("evenkeel: {}\n", verdict::in_one_line(&judged)));
     }
     parts.join("\n")
 }
@@ -42,15 +42,7 @@ pub(crate) fn write(results: &Results, args: &Args) -> Result<PathBuf, Failed> {
         "atOnce": args.at_once,
         "results": results,
     });
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-vip");
-    fs::create_dir_all(&directory).doing(|| "make a directory for the result")?;
-    let directory = directory.canonicalize().doing(|| "find the directory for the result")?;
-    let now = OffsetDateTime::now_utc();
-    let (date, hour, minute, second) = (now.date(), now.hour(), now.minute(), now.second());
-    let path = directory.join(format!("{date}T{hour:02}{minute:02}{second:02}Z.json"));
-    let text = serde_json::to_string_pretty(&result).doing(|| "write the result as JSON")?;
-    fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
-    Ok(path)
+    report::write("vip", "", &result)
 }
 
 /// What the measurement ran on, in lines.
@@ -98,19 +90,11 @@ fn notes(results: &Results) -> String {
     lines.join("\n") + "\n"
 }
 
-fn kernel() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    text.trim().to_owned()
-}
-
 /// The holders with what their programs say of their versions. None: it is not here.
 fn versions(args: &Args) -> Vec<(&'static str, Option<String>)> {
     let version = |holder: &Holder| {
         let (program, argument) = holder.program(&args.programs);
-        let output = Command::new(program).arg(argument).output().ok()?;
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text);
-        text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+        version(&program, argument)
     };
     args.holders.iter().map(|holder| (holder.name(), version(holder))).collect()
 }

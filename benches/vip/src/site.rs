@@ -13,7 +13,6 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use evenkeel_testbed::{Filter, Host, Network, Process};
@@ -34,7 +33,7 @@ use evenkeel_bench::pause::pause;
 
 /// Dropped, it takes everything with it, in this order.
 #[derive(Debug)]
-struct Site {
+pub(crate) struct Site {
     running: Vec<Running>,
     servers: Vec<Process>,
     routers: Vec<Host>,
@@ -57,29 +56,9 @@ impl From<Failed> for NotTaken {
     }
 }
 
-/// Takes one sample. Networks are made and removed while nobody measures, under the write half of
-/// `quiet`: for the kernel that is work of a tenth of a second, under a lock that all need.
-pub(crate) fn take(subject: Subject, args: &Args, quiet: &RwLock<()>) -> Result<Sample, NotTaken> {
-    let alone = || quiet.write().unwrap_or_else(PoisonError::into_inner);
-    let mut site = {
-        let _alone = alone();
-        Site::new(subject)?
-    };
-    let taken = {
-        let _measuring = quiet.read().unwrap_or_else(PoisonError::into_inner);
-        site.sample(subject, args)
-    };
-    if let Some(folder) = &args.logs {
-        let Subject { row, holder, run } = subject;
-        site.keep_logs(&folder.join(format!("{}-{}-{run}", row.name, holder.name())))?;
-    }
-    let _alone = alone();
-    drop(site);
-    taken
-}
-
 impl Site {
-    fn new(subject: Subject) -> Result<Self, Failed> {
+    /// The network, and what serves on it.
+    pub(crate) fn new(subject: Subject) -> Result<Self, Failed> {
         let Subject { row, holder, .. } = subject;
         let network = Network::new().doing(|| "make a network")?;
         let [first, second, third] = ROUTERS;
@@ -101,7 +80,8 @@ impl Site {
         Ok(Self { running: Vec::new(), servers: servers?, routers: hosts, client, network })
     }
 
-    fn sample(&mut self, subject: Subject, args: &Args) -> Result<Sample, NotTaken> {
+    /// Takes the one sample that it is for.
+    pub(crate) fn sample(&mut self, subject: Subject, args: &Args) -> Result<Sample, NotTaken> {
         let Subject { row, holder, run } = subject;
         let service = row.family.service();
         let watcher = Watcher::start(&self.routers, row.family.vip())?;
@@ -317,7 +297,8 @@ impl Site {
         self.running.iter().skip(first_may_end).find_map(Running::ended)
     }
 
-    fn keep_logs(&self, folder: &Path) -> Result<(), Failed> {
+    /// Copies what its processes wrote.
+    pub(crate) fn keep_logs(&self, folder: &Path) -> Result<(), Failed> {
         let copy = || {
             fs::create_dir_all(folder)?;
             for entry in fs::read_dir(self.network.directory())? {

@@ -6,7 +6,6 @@ use crate::holder::Holder;
 use crate::row::Row;
 use crate::sample::Sample;
 use crate::summary::{Metric, of};
-use crate::target::Judged;
 
 /// What was seen, a line a metric and a column a holder.
 pub(crate) fn figures(samples: &[Sample], rows: &[Row], holders: &[Holder]) -> String {
@@ -29,18 +28,6 @@ pub(crate) fn figures(samples: &[Sample], rows: &[Row], holders: &[Holder]) -> S
     aligned(&lines)
 }
 
-/// What must come out, and what did.
-pub(crate) fn targets(judged: &[Judged]) -> String {
-    let head = ["target for evenkeel", "wanted", "measured", "verdict"].map(str::to_owned).to_vec();
-    let lines = judged.iter().map(|judged| {
-        let Judged { title, wanted, measured, verdict, flawed } = judged;
-        let flawed = if *flawed { " *" } else { "" };
-        let verdict = format!("{}{flawed}", verdict.word());
-        vec![title.clone(), wanted.clone(), measured.clone(), verdict]
-    });
-    aligned(&std::iter::once(head).chain(lines).collect::<Vec<_>>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,12 +48,5 @@ load: all CPUs busy
 ";
         let rows = [Row::named("load").unwrap()];
         assert_eq!(format!("\n{}", figures(&samples, &rows, &Holder::ALL)), expected);
-    }
-
-    #[test]
-    fn a_verdict_is_a_line() {
-        let text = targets(&crate::target::judge(&[], &Row::ALL));
-        assert!(text.starts_with("target for evenkeel"), "{text}");
-        assert!(text.lines().skip(1).all(|line| line.ends_with("not measured")), "{text}");
     }
 }

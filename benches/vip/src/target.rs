@@ -4,43 +4,7 @@ use crate::holder::Holder;
 use crate::row::{Fault, Resolver, Row};
 use crate::sample::Sample;
 use crate::summary::{Amount, Figure, Metric, Unit, all_ends, of};
-
-/// How a target was met.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Verdict {
-    /// Good enough.
-    Met,
-    /// Not good enough.
-    Missed,
-    /// There is no sample.
-    NotMeasured,
-}
-
-impl Verdict {
-    /// The word in the table.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Met => "met",
-            Self::Missed => "MISSED",
-            Self::NotMeasured => "not measured",
-        }
-    }
-}
-
-/// A target with what was measured.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Judged {
-    /// What it is about.
-    pub(crate) title: String,
-    /// What must be reached.
-    pub(crate) wanted: String,
-    /// What was measured.
-    pub(crate) measured: String,
-    /// How that was.
-    pub(crate) verdict: Verdict,
-    /// Whether it rests on samples with a flaw.
-    pub(crate) flawed: bool,
-}
+use evenkeel_bench::verdict::{Judged, Verdict};
 
 /// What is asked of the samples of a row.
 #[derive(Clone, Copy, Debug)]
@@ -155,11 +119,8 @@ pub(crate) fn judge(samples: &[Sample], rows: &[Row]) -> Vec<Judged> {
         let flawed = samples.iter().any(|sample| sample.flaw.is_some());
         Target::of(row).into_iter().map(move |target| {
             let measured = target.measure(&samples);
-            let verdict = match &measured {
-                Some((_, true)) => Verdict::Met,
-                Some((_, false)) => Verdict::Missed,
-                None => Verdict::NotMeasured,
-            };
+            let is_met = measured.as_ref().map(|(_, is_met)| *is_met);
+            let verdict = is_met.map_or(Verdict::NotMeasured, Verdict::of);
             Judged {
                 title: format!("{}: {}", row.name, target.title()),
                 wanted: target.wanted(),
@@ -170,23 +131,6 @@ pub(crate) fn judge(samples: &[Sample], rows: &[Row]) -> Vec<Judged> {
         })
     };
     rows.iter().copied().flat_map(judged).collect()
-}
-
-/// How many targets were met, in one line.
-pub(crate) fn in_one_line(judged: &[Judged]) -> String {
-    let count = |verdict| judged.iter().filter(|judged| judged.verdict == verdict).count();
-    let missed: Vec<&str> = judged
-        .iter()
-        .filter(|judged| judged.verdict == Verdict::Missed)
-        .map(|judged| judged.title.as_str())
-        .collect();
-    let missed = if missed.is_empty() { String::new() } else { format!(": {}", missed.join("; ")) };
-    format!(
-        "{} targets met, {} not measured, {} missed{missed}",
-        count(Verdict::Met),
-        count(Verdict::NotMeasured),
-        count(Verdict::Missed),
-    )
 }
 
 /// An amount with its unit, to a tenth of a millisecond, so that what is judged is seen.
@@ -243,14 +187,6 @@ mod tests {
         sample.gave_up = None;
         let judged = judged(&[sample], title);
         assert_eq!((judged.verdict, judged.measured.as_str()), (Verdict::Missed, "never"));
-    }
-
-    #[test]
-    fn one_line_names_what_was_missed() {
-        let all = judge(&silence(&[0.3, 0.46, 0.3]), &Row::ALL);
-        let line = in_one_line(&all);
-        let rest = ": silence: gap of new connections, worst";
-        assert_eq!(line, format!("2 targets met, {} not measured, 1 missed{rest}", all.len() - 3));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 use super::meter::{Meter, Phase};
 use super::{GLANCE, Load, Pace, SCRATCH, blocking};
-use crate::failed::{Doing, Failed};
 use crate::header::Header;
-use crate::number::count;
 use crate::order::{Order, Seen, Span};
 use crate::reactor::{EventFlags, Reactor};
 use crate::wire::{Supply, Wire, would_block};
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::count;
 
 /// The backend sends.
 pub(super) fn down(load: &Load, from_memory: bool, pace: &mut dyn Pace) -> Result<Seen, Failed> {

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::exchange::{Exchange, Message};
 use super::meter::{Meter, Phase};
 use super::{GLANCE, Load, Pace, SCRATCH};
-use crate::failed::{Doing, Failed};
-use crate::number::{count, length};
 use crate::order::{Seen, Span};
 use crate::reactor::Reactor;
+use evenkeel_bench::failed::{Doing, Failed};
+use evenkeel_bench::number::{count, length};
 
 /// Connects, asks, closes, and again, in as many lanes as connections may be open at once.
 pub(super) fn close(

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use crate::failed::Failed;
 use crate::header::Header;
-use crate::number::{count, length};
 use crate::reactor::{EventFlags, Reactor};
 use crate::wire::{Trust, Wire, would_block};
+use evenkeel_bench::failed::Failed;
+use evenkeel_bench::number::{count, length};
 
 /// What is sent: a header once, then the request each time.
 pub(super) struct Message {

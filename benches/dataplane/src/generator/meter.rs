@@ -4,9 +4,9 @@ use tokio::time::Instant;
 
 use super::STALLED;
 use crate::cpu::{Spent, Used, Watched};
-use crate::failed::Failed;
 use crate::order::{Order, Seen, Span};
 use crate::statistics::Percentiles;
+use evenkeel_bench::failed::Failed;
 
 /// Where a load is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

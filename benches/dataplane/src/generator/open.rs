@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::meter::{Meter, Phase};
 use super::ping::stand;
 use super::{GLANCE, Load, Pace, SCRATCH};
-use crate::failed::{Doing, Failed};
 use crate::order::{Seen, Span};
 use crate::reactor::{EventFlags, Reactor};
+use evenkeel_bench::failed::{Doing, Failed};
 
 pub(super) fn run(
     load: &Load,

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use super::exchange::{Exchange, Message};
 use super::meter::{Meter, Phase};
 use super::{GLANCE, Load, Pace, SCRATCH};
-use crate::failed::{Doing, Failed};
 use crate::order::{Seen, Span};
 use crate::reactor::Reactor;
+use evenkeel_bench::failed::{Doing, Failed};
 
 pub(super) fn run(
     load: &Load,

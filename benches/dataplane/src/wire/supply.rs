@@ -7,7 +7,7 @@ use rustix::fs::{MemfdFlags, memfd_create, sendfile};
 use rustix::net::{SendFlags, send};
 
 use super::again;
-use crate::number::{count, length};
+use evenkeel_bench::number::{count, length};
 
 /// Where one connection is in the bytes that it sends.
 #[derive(Clone)]
