@@ -20,7 +20,7 @@ const IMPORTS: [(&str, &[&str], &[&str]); 14] = [
     ("evenkeel-testbed", &[], &[]),
     // What judges any proxy knows none of them.
     ("evenkeel-traps", &["evenkeel-testbed"], &[]),
-    ("evenkeel-bench-dataplane", &[], &[]),
+    ("evenkeel-bench-dataplane", &["evenkeel-bench"], &[]),
     ("evenkeel-bench", &["evenkeel-testbed"], &[]),
     ("evenkeel-bench-failover", &["evenkeel-bench", "evenkeel-testbed"], &[]),
     ("evenkeel-bench-vip", &["evenkeel-bench", "evenkeel-testbed"], &[]),

@@ -100,6 +100,13 @@ mod tests {
     }
 
     #[test]
+    fn without_samples_nothing_is_judged() {
+        let all = judge(&[]);
+        assert_eq!(all.len(), 9, "{all:?}");
+        assert!(all.iter().all(|judged| judged.verdict == Verdict::NotMeasured), "{all:?}");
+    }
+
+    #[test]
     fn a_peer_is_not_judged() {
         let samples = [sample(Balancer::HaproxyTuned, Fault::Frozen, 0.1, 0)];
         assert!(judge(&samples).iter().all(|judged| judged.verdict == Verdict::NotMeasured));

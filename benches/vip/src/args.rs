@@ -32,7 +32,7 @@ pub(crate) struct Args {
     pub(crate) runs: u32,
     /// Samples of each row and each peer. None: as many.
     pub(crate) peer_runs: Option<u32>,
-    /// How many samples are taken at the same time.
+    /// How many samples of evenkeel are taken at the same time.
     pub(crate) at_once: usize,
     /// How long all CPUs are busy in the row `load`.
     pub(crate) load: Duration,
@@ -143,8 +143,8 @@ Usage: benches/vip/run [ARGUMENTS]
   --holders NAME[,..]     only these holders
   --runs N                samples of each row and holder [5]
   --peer-runs N           samples of each row and holder but evenkeel [as many]
-  --at-once N             how many samples are taken at the same time; they disturb each other, and
-                          one of the row `load` is alone anyhow [1]
+  --at-once N             how many samples of evenkeel are taken at the same time, but of the row
+                          `load`; they disturb each other a little [1]
   --seconds N             how long all CPUs are busy in the row `load` [30]
   --attempts N            how often a sample is taken at most, until it has no flaw [3]
   --logs FOLDER           keeps the configs and the logs of all samples there

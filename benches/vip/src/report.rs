@@ -63,7 +63,7 @@ fn head(args: &Args) -> String {
     };
     let at_once = match args.at_once {
         1 => "one sample after the other".to_owned(),
-        many => format!("{many} samples at once"),
+        many => format!("{many} samples of evenkeel at once"),
     };
     lines.push(format!("n = {}{peers}; {at_once}", args.runs));
     lines.push("times in ms; median/p95/worst; kept connections are of all runs together".into());

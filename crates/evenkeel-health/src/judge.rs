@@ -101,6 +101,8 @@ pub struct Judge {
     /// Before then none begins.
     earliest: Option<Instant>,
     asked: bool,
+    /// The last look was silent, and the other opinion on that is still to come.
+    owes_opinion: bool,
     /// When it said it wanted to be woken.
     wake: Option<Instant>,
     connects: Usual,
@@ -126,6 +128,7 @@ impl Judge {
             next: None,
             earliest: None,
             asked: false,
+            owes_opinion: false,
             wake: None,
             connects: Usual::default(),
             handshakes: Usual::default(),
@@ -208,6 +211,10 @@ impl Judge {
         // It has had less time than it looks.
         let held_up = look.held_up > now.saturating_duration_since(look.began) / 4;
         self.earliest = Some(now + LEAST_PAUSE);
+        // Where a look runs out as soon as it is suspicious, the other opinion comes after it.
+        let is_silent = class.health() == Health::Dead;
+        let is_late = self.patience(look.stage) >= self.timeout(look.stage);
+        self.owes_opinion = is_silent && is_late && !self.owes_opinion;
         let before = self.evidence();
         match class.health() {
             Health::Dead if look.shaken || held_up => self.asked = true,
@@ -322,7 +329,7 @@ impl Judge {
         }
         let Some(youngest) = self.looks.last() else {
             let due = self.next.is_none_or(|next| now >= next);
-            return due || self.asked || self.tracker.is_suspect();
+            return due || self.wants_one_soon();
         };
         if self.looks.len() >= MOST_LOOKS || now < youngest.began + LEAST_PAUSE {
             return false;
@@ -334,14 +341,18 @@ impl Judge {
                 let lost = self.looks.iter().all(|look| look.shaken);
                 self.asked || lost && self.next.is_none_or(|next| now >= next)
             }
-            // Another opinion, if it takes one more. Where a look runs out as soon as it is
-            // suspicious, its end is what asks for the next.
+            // Another opinion, if it takes one more, and not where the look runs out just now.
             [.., (look, _)] => {
                 self.patience(look.stage) < self.timeout(look.stage)
                     && self.is_suspicious(look, now)
                     && silent.len() < self.opinions()
             }
         }
+    }
+
+    /// Whether the next look, where none is in flight, does not wait for the interval.
+    fn wants_one_soon(&self) -> bool {
+        self.asked || self.owes_opinion || self.tracker.is_suspect()
     }
 
     /// How many silent looks in flight are enough: traffic may let two count long before they run
@@ -376,7 +387,7 @@ impl Judge {
     fn next_wake(&self, now: Instant) -> Instant {
         let earliest = self.earliest.unwrap_or(now);
         if self.looks.is_empty() {
-            let next = if self.asked || self.tracker.is_suspect() { None } else { self.next };
+            let next = if self.wants_one_soon() { None } else { self.next };
             return next.map_or(earliest, |next| next.max(earliest)).max(now);
         }
         let silent = self.silent_looks();

@@ -59,7 +59,7 @@ impl WorstCase {
         // It fails just after a look.
         let between = Self {
             avoid: interval + patience,
-            reset: Some(interval + in_a_row(config.fall, patience, timeout)),
+            reset: Some(interval + dead(config.fall, patience, timeout)),
         };
         if matches!(config.probe, Probe::Tcp(_) | Probe::Tls(_)) {
             return Some(between);
@@ -80,8 +80,13 @@ impl WorstCase {
         let slow = Self::without_traffic(config, failure)?;
         let quick = |patience: Duration, timeout: Duration, quick: Duration| {
             let patience = patience.min(timeout);
-            // The second look begins at a tick, and so ends.
-            let reset = owed + patience + TICK + quick.min(timeout) + TICK;
+            let reset = if patience + quick < timeout {
+                // The second look begins at a tick, and so ends.
+                owed + patience + TICK + quick + TICK
+            } else {
+                // The first has run out by the time that the second counts.
+                owed + dead(config.fall, patience, timeout)
+            };
             Self {
                 avoid: slow.avoid.min(owed + patience + TICK),
                 reset: slow.reset.map(|slow| slow.min(reset)),
@@ -97,14 +102,23 @@ impl WorstCase {
     }
 }
 
+/// How long it takes that so many looks run out and two have been silent, which a reset rests on.
+fn dead(fall: u32, patience: Duration, timeout: Duration) -> Duration {
+    in_a_row(fall, patience, timeout).max(next_after(patience, timeout) + patience + TICK)
+}
+
+/// How long after a silent look the next one begins: beside it once it is suspicious, and where it
+/// runs out as it becomes so, after it.
+fn next_after(patience: Duration, timeout: Duration) -> Duration {
+    if patience < timeout { patience } else { timeout + LEAST_PAUSE }
+}
+
 /// How long so many silent looks take. Three are in flight at once: each begins when the
-/// one before is suspicious, and a further one when one of them has ended. Where that is the same
-/// moment, one begins after the other.
+/// one before is suspicious, and a further one when one of them has ended.
 fn in_a_row(looks: u32, patience: Duration, timeout: Duration) -> Duration {
-    let next_after = if patience < timeout { patience } else { timeout + LEAST_PAUSE };
     let mut begun = vec![Duration::ZERO];
     for _ in 1..looks.max(1) {
-        let after_last = begun.last().copied().unwrap_or_default() + next_after;
+        let after_last = begun.last().copied().unwrap_or_default() + next_after(patience, timeout);
         let place_free = begun.len().checked_sub(3).and_then(|place| begun.get(place));
         let free = place_free.map_or(Duration::ZERO, |began| *began + timeout + LEAST_PAUSE);
         begun.push(after_last.max(free));
@@ -152,6 +166,20 @@ mod tests {
         // It fails just before it would have answered.
         let last_two = 300 + 50 + 300 + 50;
         assert_eq!(worst.reset, Some(ms(500 + 300 + 50 + last_two)));
+    }
+
+    #[test]
+    fn a_reset_rests_on_two_silent_looks_whatever_fall_says() {
+        let hasty = HealthConfig { connect_timeout: Span::from_millis(300), fall: 1, ..kube() };
+        let worst = WorstCase::without_traffic(&hasty, Failure::Silent).unwrap();
+        assert_eq!(worst.reset, Some(ms(500 + 300 + 50 + 300 + 50)));
+    }
+
+    #[test]
+    fn looks_that_run_out_before_they_count_as_silent_count_by_their_number() {
+        let short = HealthConfig { connect_timeout: Span::from_millis(100), fall: 3, ..kube() };
+        let worst = WorstCase::with_traffic(&short, Failure::Silent, ms(100)).unwrap();
+        assert_eq!(worst.reset, Some(ms(100 + 3 * 100 + 2 * 50 + 50)));
     }
 
     #[test]

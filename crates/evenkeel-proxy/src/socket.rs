@@ -96,7 +96,10 @@ pub(crate) fn begin_connect(address: SocketAddr) -> Result<OwnedFd, ConnectStart
     let socket =
         socket_with(family, SocketType::STREAM, flags, None).map_err(ConnectStart::NoSocket)?;
     set_tcp_nodelay(&socket, true).map_err(ConnectStart::NoSocket)?;
-    set_tcp_quickack(&socket, false).map_err(ConnectStart::NoSocket)?;
+    if let Err(error) = set_tcp_quickack(&socket, false) {
+        // It is acknowledged at once, as by default.
+        tracing::debug!(%error, "acknowledged at once");
+    }
     match connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(ConnectStart::Refused(error)),
@@ -235,9 +238,14 @@ mod tests {
         let speaks = connected();
         rustix::io::write(&speaks, b"first").unwrap();
         listener.accept().unwrap();
-        let silent = connected();
-        acknowledge(&silent);
-        listener.accept().unwrap();
+        // The machine may keep some waiting for as long as the kernel would, but not all.
+        let is_held_back = (0..5).any(|_| {
+            let silent = connected();
+            let first = listener.accept();
+            acknowledge(&silent);
+            first.is_err() && listener.accept().is_ok()
+        });
+        assert!(is_held_back);
     }
 
     #[test]

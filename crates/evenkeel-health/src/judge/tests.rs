@@ -106,11 +106,15 @@ fn a_look_that_runs_out_as_it_becomes_suspicious_ends_before_the_next_begins() {
     // Whichever is seen first, the time or the end of the look, the rest is the same.
     assert_eq!(trial.run_until(150), [(2, ms(50))]);
     assert_eq!(trial.health(), Health::Unready);
-    let now = trial.at(150);
-    trial.judge.ended(2, Class::ConnectTimeout, now, &trial.testimony);
-    assert_eq!(trial.health(), Health::Dead);
-    let step = trial.step(150);
-    assert_eq!((step.begin, step.wake), (None, trial.at(50 + 60_000)), "then by the interval");
+    let mut ends = |look, at, begun: &[(u64, Duration)]| {
+        let now = trial.at(at);
+        trial.judge.ended(look, Class::ConnectTimeout, now, &trial.testimony);
+        assert_eq!(trial.health(), Health::Dead);
+        assert_eq!(trial.run_until(at + 20_000), begun);
+    };
+    ends(2, 150, &[(3, ms(200))]);
+    // Two are enough, until the interval is over.
+    ends(3, 300, &[]);
 }
 
 #[test]
