@@ -91,8 +91,6 @@ struct Attempt {
     heard_at: Instant,
     ready: Readiness,
     started: Instant,
-    /// Its handshake is acknowledged, with the first flight or without.
-    acknowledged: bool,
     /// How much of the client's first flight it has been sent.
     said: usize,
     /// When its silence is looked at, if it was said anything, and after which pause again.
@@ -271,6 +269,7 @@ impl Opening {
         client_ready: &mut Readiness,
         with: &mut With<'_>,
     ) -> Opened {
+        let mut has_just_accepted = false;
         loop {
             match std::mem::replace(&mut self.stage, Stage::Racing(Vec::new())) {
                 Stage::Racing(_) if client_ready.failed => {
@@ -283,11 +282,15 @@ impl Opening {
                     }
                     Ok(Raced::Won(racer)) => {
                         self.stage = Stage::Waiting(self.accepted(racer, with));
+                        has_just_accepted = true;
                     }
                     Err(error) => return Opened::Failed(error),
                 },
                 Stage::Waiting(attempt) => match self.hear(attempt, client, client_ready, with) {
                     Heard::Nothing(attempt) => {
+                        if has_just_accepted && attempt.said == 0 {
+                            socket::acknowledge(&attempt.backend);
+                        }
                         self.stage = Stage::Waiting(attempt);
                         return Opened::Waits;
                     }
@@ -424,7 +427,6 @@ impl Opening {
             heard_at: started,
             ready,
             started,
-            acknowledged: false,
             said: 0,
             silent_at: with.now + SILENCE,
             silence: SILENCE,
@@ -505,9 +507,6 @@ impl Opening {
                 }
                 Got::Failed | Got::NoPipe | Got::Refused => return Heard::ClientGone,
             }
-        }
-        if !std::mem::replace(&mut attempt.acknowledged, true) && attempt.said == 0 {
-            socket::acknowledge(&attempt.backend);
         }
         self.judge_silence(attempt, with)
     }
