@@ -216,6 +216,9 @@ const PARTITION: Row = Row::of("partition", Fault::Partition);
 const FILTERED: Row = Row::of("filtered", Fault::Filtered);
 const LOAD: Row = Row::of("load", Fault::Load);
 
+/// The routers with their numbers on the network; the first one is the owner.
+pub(crate) const ROUTERS: [(&str, u8); 3] = [("router-1", 21), ("router-2", 22), ("router-3", 23)];
+
 /// The virtual addresses.
 pub(crate) const VIP4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);

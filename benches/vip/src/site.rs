@@ -24,7 +24,7 @@ use crate::holder::{Holder, Programs, Running};
 use crate::kept::Kept;
 use crate::owners::Watcher;
 use crate::prober::Prober;
-use crate::row::{Fault, Port, Row};
+use crate::row::{Fault, Port, ROUTERS, Row};
 use crate::sample::{Sample, Seen, Subject};
 use crate::timeline::{Apart, Timeline};
 use evenkeel_bench::burn::Burners;
@@ -345,8 +345,6 @@ fn nothing_there() -> Failed {
     Failed::because("find the owner", "there are no routers")
 }
 
-/// The routers with their numbers on the network; the first one is the owner.
-pub(crate) const ROUTERS: [(&str, u8); 3] = [("router-1", 21), ("router-2", 22), ("router-3", 23)];
 const CLIENT: u8 = 24;
 
 /// Good connections one after the other that show that it serves: a second of them.

@@ -27,17 +27,13 @@ use crate::metrics::Rejected;
 use crate::opening::{Opened, Opening, Settled, With};
 use crate::relay::drive::{Driven, Mover, Owed, Wire};
 use crate::relay::{Got, Readiness, Side, Verdict, Way};
-use crate::socket;
+use crate::socket::{self, STAYS};
 
 /// Longest wait for a client to take what it is owed before we reset it.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Pieces that a client says in vain before others have their turn.
 const LINGER_READS: usize = 4;
-
-/// Age from which a connection is one that stays: then its backend's side is given the options that
-/// only matter to such.
-pub(crate) const STAYS: Duration = Duration::from_secs(2);
 
 /// One client's connection.
 #[derive(Debug)]

@@ -25,11 +25,10 @@ use tokio::time::Instant;
 use crate::account::{Book, EntryNumber, PageNumber};
 use crate::balancer::Balancer;
 use crate::connect::{self, AttemptError, ConnectError};
-use crate::connection::STAYS;
 use crate::first_flight::{FirstFlight, Replay};
 use crate::relay::drive::{Mover, Stock, Wire, send_to};
 use crate::relay::{Got, Readiness, Relay, Want, Way};
-use crate::socket::{self, ConnectStart};
+use crate::socket::{self, ConnectStart, STAYS};
 
 /// Silence after which the prober of the backend is asked to look, and then how often its verdict
 /// is read.

@@ -23,6 +23,10 @@ const BACKLOG: i32 = 65_535;
 /// More would only be megabytes of buffer before the same link, less would be more calls for bulk.
 const UNSENT: u32 = 256 * 1024;
 
+/// Age from which a connection is one that stays: then its backend's side is given the options that
+/// only matter to such.
+pub(crate) const STAYS: Duration = Duration::from_secs(2);
+
 /// `count` sockets bound to one address, among which the kernel shares clients out
 /// (`SO_REUSEPORT`, socket(7)). Accepted sockets inherit the options of `relay`: Linux copies them
 /// from the listener, so that none need be set one by one.

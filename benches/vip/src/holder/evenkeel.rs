@@ -8,8 +8,7 @@ use evenkeel_testbed::Host;
 use serde_json::{Value, json};
 
 use super::Programs;
-use crate::row::{PORT, VIP4, VIP6};
-use crate::site::ROUTERS;
+use crate::row::{PORT, ROUTERS, VIP4, VIP6};
 use evenkeel_bench::failed::{Doing, Failed};
 
 /// The config, the same on every host.
