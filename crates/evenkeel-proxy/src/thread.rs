@@ -570,12 +570,14 @@ impl DataThread {
         let has_news = self.book.has_news() || self.mover.pipes.keeps_any();
         if self.carry_over_at.is_none() && has_news {
             self.carry_over_at = Some(now + CARRY_OVER);
+            // From the first that there is to do: a pause before it says nothing.
+            self.effort = Effort::new(now);
         }
     }
 
     /// Keeps to its CPU if it has been busy of late, and not with bulk.
     fn keep_to_cpu(&mut self, now: Instant) {
-        let (moved, is_busy) = (self.mover.take_sum(), self.effort.take(now) >= BUSY);
+        let (moved, is_busy) = (self.mover.take_sum(), self.effort.share(now) >= BUSY);
         if let Some(cpu) = &mut self.cpu {
             cpu.keep(is_busy && moved < BULK);
         }

@@ -68,11 +68,10 @@ impl Effort {
         self.waited += to.saturating_duration_since(from);
     }
 
-    /// The share of the time in which it did not wait, from 0 to 1, since this was asked last.
-    pub(crate) fn take(&mut self, now: Instant) -> f64 {
+    /// The share of the time in which it did not wait, from 0 to 1.
+    pub(crate) fn share(&self, now: Instant) -> f64 {
         let whole = now.saturating_duration_since(self.since);
         let busy = whole.saturating_sub(self.waited);
-        *self = Self::new(now);
         if whole.is_zero() { 0.0 } else { busy.div_duration_f64(whole) }
     }
 }
@@ -88,11 +87,9 @@ mod tests {
         let mut effort = Effort::new(start);
         effort.waited(at(10), at(40));
         effort.waited(at(50), at(95));
-        assert!((effort.take(at(100)) - 0.25).abs() < 1e-9);
-        // Each time anew.
-        effort.waited(at(100), at(150));
-        assert!((effort.take(at(150)) - 0.0).abs() < 1e-9);
-        assert!((effort.take(at(150)) - 0.0).abs() < 1e-9, "no time, no effort");
+        assert!((effort.share(at(100)) - 0.25).abs() < 1e-9);
+        let none = Effort::new(at(100));
+        assert!((none.share(at(100)) - 0.0).abs() < 1e-9, "no time, no effort");
     }
 
     #[test]
