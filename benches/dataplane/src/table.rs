@@ -3,6 +3,7 @@
 use crate::figure::Figure;
 use crate::proxy::Proxy;
 use crate::target::Judged;
+use evenkeel_bench::text::aligned;
 
 /// Ratios to HAProxy, with where they lie with a confidence of 95 %.
 pub(crate) fn ratios(figures: &[Figure], proxies: &[Proxy]) -> String {
@@ -78,24 +79,6 @@ pub(crate) fn plain(value: f64) -> String {
         size if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
-}
-
-/// Columns as wide as their widest cell, two blanks between them.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -88,9 +88,9 @@ pub(crate) fn local_ip(socket: &OwnedFd) -> Option<IpAddr> {
 
 /// Begins to connect. What becomes of it, its readiness tells.
 ///
-/// The kernel does not acknowledge the handshake at once, but for 200 ms with the first bytes that
-/// are said (`tcp_rcv_synsent_state_process` of Linux): a packet less for a client that has spoken
-/// by then. For one that has not, [`acknowledge`] does it.
+/// The kernel acknowledges the handshake with the first bytes that are said, or after 200 ms
+/// (`tcp_rcv_synsent_state_process` of Linux): a packet less for a client that has spoken by then.
+/// For one that has not, [`acknowledge`] does it.
 ///
 /// # Errors
 /// What the kernel says at once.

@@ -56,12 +56,6 @@ use crate::{socket, tcp_info};
 /// How often what a thread has counted is carried over to the metrics.
 const CARRY_OVER: Duration = Duration::from_millis(250);
 
-/// Bytes moved in that time which are bulk: half a gigabyte a second.
-const BULK: u64 = 128 * 1024 * 1024;
-
-/// Share of its time from which a thread is busy.
-const BUSY: f64 = 0.25;
-
 /// Pause between two beats of a thread that has nothing to do, once somebody watches.
 const BEAT: Duration = Duration::from_millis(100);
 
@@ -559,7 +553,10 @@ impl DataThread {
         if self.carry_over_at.is_some_and(|at| at <= now) {
             self.carry_over_at = None;
             self.book.carry_over();
-            self.keep_to_cpu(now);
+            let (busy, moved) = (self.effort.share(now), self.mover.take_sum());
+            if let Some(cpu) = &mut self.cpu {
+                cpu.settle(busy, moved);
+            }
             self.mover.pipes.tidy();
             self.timers.prune(self.connections.len(), |id, due| {
                 self.connections
@@ -572,14 +569,6 @@ impl DataThread {
             self.carry_over_at = Some(now + CARRY_OVER);
             // From the first that there is to do: a pause before it says nothing.
             self.effort = Effort::new(now);
-        }
-    }
-
-    /// Keeps to its CPU if it has been busy of late, and not with bulk.
-    fn keep_to_cpu(&mut self, now: Instant) {
-        let (moved, is_busy) = (self.mover.take_sum(), self.effort.share(now) >= BUSY);
-        if let Some(cpu) = &mut self.cpu {
-            cpu.keep(is_busy && moved < BULK);
         }
     }
 

@@ -11,6 +11,12 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::time::Instant;
 
+/// Bytes moved between two accounts of a thread which are bulk: half a gigabyte a second.
+const BULK: u64 = 128 * 1024 * 1024;
+
+/// Share of its time from which a thread is busy.
+const BUSY: f64 = 0.25;
+
 /// The CPU of one thread.
 #[derive(Debug)]
 pub(crate) struct Cpu {
@@ -37,8 +43,13 @@ impl Cpu {
         cpus.into_iter().map(only).collect()
     }
 
-    /// Keeps the calling thread to its CPU, or lets it roam.
-    pub(crate) fn keep(&mut self, keeps: bool) {
+    /// Keeps the calling thread to its CPU, or lets it roam, by what it has done of late: the share
+    /// of its time in which it was busy, and the bytes that it has moved.
+    pub(crate) fn settle(&mut self, busy: f64, moved: u64) {
+        self.keep(keeps(busy, moved));
+    }
+
+    fn keep(&mut self, keeps: bool) {
         if keeps == self.keeps {
             return;
         }
@@ -48,6 +59,10 @@ impl Cpu {
             tracing::debug!(keeps, %error, "the CPU of a data thread is not set");
         }
     }
+}
+
+fn keeps(busy: f64, moved: u64) -> bool {
+    busy >= BUSY && moved < BULK
 }
 
 /// How much of its time a thread does something.
@@ -79,6 +94,13 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_busy_keeps_to_its_cpu_and_not_with_bulk() {
+        assert!(keeps(0.5, 1 << 20));
+        assert!(!keeps(0.04, 1 << 20), "it has little to do");
+        assert!(!keeps(0.9, 1 << 28), "it moves bulk");
+    }
 
     #[test]
     fn effort_is_the_time_without_waiting() {
