@@ -1,6 +1,7 @@
 //! An open loop: requests are due by the clock, and how long one took counts from when it was due,
 //! so that who is slow is not asked less.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::Timespec;
@@ -32,11 +33,10 @@ pub(super) fn run(
     pace.ready()?;
 
     let interval = Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX).max(1);
-    let timer = timer(interval).doing(|| "make a timer")?;
-    reactor.add(&timer, TIMER, EventFlags::IN)?;
     let mut free: Vec<usize> = (0..connections.len()).collect();
     let mut meter = Meter::new(&load.order)?;
-    let mut due = Instant::now() + interval;
+    let (timer, mut due) = timer(interval).doing(|| "make a timer")?;
+    reactor.add(&timer, TIMER, EventFlags::IN)?;
     while meter.phase(Instant::now())? != Phase::Over {
         reactor.wait(GLANCE, |reactor, index, flags| {
             if let Some(connection) = connections.get_mut(index) {
@@ -64,12 +64,29 @@ pub(super) fn run(
     Ok(seen)
 }
 
-fn timer(interval: Duration) -> std::io::Result<std::os::fd::OwnedFd> {
+/// A timer, and when it rings first. It never rings before the moment that it is said to: a request
+/// that is due a little after each ring would wait for the next.
+fn timer(interval: Duration) -> std::io::Result<(OwnedFd, Instant)> {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-    let interval = Timespec::try_from(interval).map_err(std::io::Error::other)?;
-    let times = Itimerspec { it_interval: interval, it_value: interval };
+    let pause = Timespec::try_from(interval).map_err(std::io::Error::other)?;
+    let times = Itimerspec { it_interval: pause, it_value: pause };
+    let first = Instant::now() + interval;
     timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
-    Ok(timer)
+    Ok((timer, first))
 }
 
 const TIMER: usize = usize::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_at_a_ring_is_due_by_then() {
+        let (timer, first) = timer(Duration::from_micros(200)).unwrap();
+        for ring in 0..5 {
+            rustix::io::read(&timer, &mut [0; 8][..]).unwrap();
+            assert!(Instant::now() >= first + Duration::from_micros(200) * ring);
+        }
+    }
+}
