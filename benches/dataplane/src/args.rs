@@ -40,6 +40,10 @@ pub(crate) struct Args {
     pub(crate) proxies: Vec<Proxy>,
     /// Samples of each load and proxy.
     pub(crate) rounds: u32,
+    /// Rounds at most: those beyond `rounds` are only of what targets are about.
+    pub(crate) most_rounds: u32,
+    /// To within which share of itself a ratio is to be known.
+    pub(crate) precision: f64,
     /// Seconds of a sample, without its warm-up.
     pub(crate) seconds: f64,
     /// How often a sample is taken at most, until it is quiet.
@@ -73,6 +77,8 @@ impl Args {
             hundreds: 4,
             proxies: Proxy::ALL.to_vec(),
             rounds: 4,
+            most_rounds: 100,
+            precision: 0.02,
             seconds: 2.0,
             attempts: 6,
             patience: Duration::from_secs(2),
@@ -92,6 +98,7 @@ impl Args {
             loads: LOADS.iter().filter(|load| load.in_a_minute).collect(),
             proxies: Proxy::IN_A_MINUTE.to_vec(),
             rounds: 2,
+            most_rounds: 0,
             seconds: 0.8,
             attempts: 2,
             patience: Duration::from_secs(1),
@@ -146,6 +153,8 @@ fn measure(words: Vec<String>) -> Result<Args, String> {
             "--only" => only(&mut args, &value()?)?,
             "--proxies" => args.proxies = proxies(&value()?)?,
             "--rounds" => args.rounds = number::<u32>(&argument, &value()?)?.max(1),
+            "--most-rounds" => args.most_rounds = number(&argument, &value()?)?,
+            "--precision" => args.precision = number(&argument, &value()?)?,
             "--seconds" => args.seconds = number(&argument, &value()?)?,
             "--attempts" => args.attempts = number(&argument, &value()?)?,
             "--idle-connections" => args.idle_connections = number(&argument, &value()?)?,
@@ -221,6 +230,9 @@ Usage: benches/dataplane/run [ARGUMENTS]
   --only LOAD[,..]      only these loads
   --proxies NAME[,..]   only these proxies
   --rounds N            samples of each load and proxy [4; 2 with --minute]
+  --precision P         further rounds until the ratios that targets are about are known to within
+                        this share of themselves, or are surely met or missed [0.02]
+  --most-rounds N       but not more rounds than this; 0 for no further ones [100; 0 with --minute]
   --seconds S           length of a sample [2; 0.8 with --minute]
   --attempts N          how often a noisy sample is taken at most [6; 2 with --minute]
   --noisy               takes every sample once and counts it, however noisy the machine is

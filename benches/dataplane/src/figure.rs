@@ -24,9 +24,12 @@ pub(crate) struct Figure {
     pub(crate) exact: bool,
     /// Whether there are samples among them during which others used too much CPU.
     pub(crate) noisy: bool,
-    /// The values of the usable samples, or the one.
-    pub(crate) values: BTreeMap<Proxy, Vec<f64>>,
+    /// The values of the usable samples by their round, or the one of round 0.
+    pub(crate) values: BTreeMap<Proxy, Rounds>,
 }
+
+/// Values by the round in which they were taken.
+pub(crate) type Rounds = BTreeMap<u32, f64>;
 
 /// Which way is better.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,14 +41,31 @@ pub(crate) enum Better {
 }
 
 impl Figure {
-    /// The median of a proxy's values.
+    /// The median of a proxy's values, of the rounds that all have a value of if there are any: the
+    /// machine may have been faster in those of only some.
     pub(crate) fn of(&self, proxy: Proxy) -> Option<f64> {
-        median(self.values.get(&proxy)?)
+        let rounds = self.values.get(&proxy)?;
+        let is_of_all = |round| self.values.values().all(|rounds| rounds.contains_key(round));
+        let of_all = rounds.iter().filter(|(round, _)| is_of_all(round));
+        let of_all: Vec<f64> = of_all.map(|(_, value)| *value).collect();
+        median(&of_all).or_else(|| median(&rounds.values().copied().collect::<Vec<_>>()))
     }
 
-    /// How a proxy compares with another.
+    /// How a proxy compares with another, round by round.
     pub(crate) fn ratio(&self, proxy: Proxy, to: Proxy) -> Option<Ratio> {
-        Ratio::of(self.values.get(&proxy)?, self.values.get(&to)?)
+        Ratio::of(self.pairs(proxy, to))
+    }
+
+    /// In how many rounds both were measured.
+    pub(crate) fn rounds(&self, proxy: Proxy, to: Proxy) -> usize {
+        self.pairs(proxy, to).len()
+    }
+
+    fn pairs(&self, proxy: Proxy, to: Proxy) -> Vec<(f64, f64)> {
+        let Some((values, to)) = self.values.get(&proxy).zip(self.values.get(&to)) else {
+            return Vec::new();
+        };
+        values.iter().filter_map(|(round, value)| Some((*value, *to.get(round)?))).collect()
     }
 
     /// Which of some proxies is best.
@@ -79,7 +99,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
         let each = results.calls.iter().filter_map(|(proxy, calls)| {
             let calls = calls.get(what)?;
             let made = float(calls.calls.values().sum());
-            Some((Proxy::named(proxy)?, vec![made * unit / float(calls.count.max(1))]))
+            Some((Proxy::named(proxy)?, once(made * unit / float(calls.count.max(1)))))
         });
         all.push(Figure {
             id: format!("calls.{what}"),
@@ -93,7 +113,7 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
     }
     let idle = |of: fn(&crate::stage::Idle) -> f64| {
         let each = results.idle.iter();
-        each.filter_map(|(proxy, idle)| Some((Proxy::named(proxy)?, vec![of(idle)]))).collect()
+        each.filter_map(|(proxy, idle)| Some((Proxy::named(proxy)?, once(of(idle))))).collect()
     };
     all.push(Figure {
         id: "idle.bytes".to_owned(),
@@ -117,13 +137,18 @@ pub(crate) fn figures(results: &Results) -> Vec<Figure> {
     all
 }
 
+/// What is only measured once.
+fn once(value: f64) -> Rounds {
+    BTreeMap::from([(0, value)])
+}
+
 fn of_load(load: &Load, samples: &[&Sample]) -> Vec<Figure> {
     let noisy = samples.iter().any(|sample| !noise::is_usable(sample.foreign));
     let figure = |metric: &str, what: &str, unit, better, of: &dyn Fn(&Sample) -> Option<f64>| {
-        let mut values = BTreeMap::<Proxy, Vec<f64>>::new();
+        let mut values = BTreeMap::<Proxy, Rounds>::new();
         for sample in samples {
             if let Some((proxy, value)) = Proxy::named(sample.proxy).zip(of(sample)) {
-                values.entry(proxy).or_default().push(value);
+                values.entry(proxy).or_default().insert(sample.round, value);
             }
         }
         Figure {
@@ -184,5 +209,31 @@ mod tests {
         assert_eq!(ratio, Some(0.5));
         assert_eq!(cpu.best(&[Proxy::Evenkeel, Proxy::Haproxy]), Some(Proxy::Evenkeel));
         assert!(figures.iter().all(|figure| figure.id != "ping.p99"), "nobody took times");
+    }
+
+    #[test]
+    fn proxies_are_compared_in_the_rounds_that_both_were_in() {
+        let of = |rounds: &[(u32, f64)]| rounds.iter().copied().collect::<Rounds>();
+        let values = [
+            (Proxy::Evenkeel, of(&[(1, 10.0), (2, 40.0), (3, 12.0)])),
+            (Proxy::Haproxy, of(&[(1, 20.0), (2, 80.0), (3, 24.0)])),
+            (Proxy::Nginx, of(&[(1, 15.0), (3, 15.0)])),
+            (Proxy::Envoy, of(&[])),
+        ];
+        let mut figure = Figure {
+            id: "ping.cpu".to_owned(),
+            title: String::new(),
+            unit: "us",
+            better: Better::Less,
+            exact: false,
+            noisy: false,
+            values: values.into(),
+        };
+        assert_eq!(figure.rounds(Proxy::Evenkeel, Proxy::Haproxy), 3);
+        assert_eq!(figure.rounds(Proxy::Evenkeel, Proxy::Nginx), 2);
+        assert_eq!(figure.ratio(Proxy::Evenkeel, Proxy::Envoy), None);
+        assert_eq!(figure.of(Proxy::Evenkeel), Some(12.0), "no round has all of them");
+        figure.values.remove(&Proxy::Envoy);
+        assert_eq!(figure.of(Proxy::Evenkeel), Some(11.0), "rounds 1 and 3 have all");
     }
 }

@@ -6,12 +6,14 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::figure::figures;
 use crate::load::{Load, Unit};
 use crate::namespace::Namespace;
 use crate::noise::{self, Turn};
 use crate::order::{Seen, Work};
 use crate::proxy::Proxy;
 use crate::stage::{Calls, Idle, Stage};
+use crate::target;
 use evenkeel_bench::failed::Failed;
 use evenkeel_bench::number::float;
 use evenkeel_bench::report::tell;
@@ -87,11 +89,7 @@ pub(crate) fn run(
     for round in 1..=args.rounds {
         for load in &args.loads {
             tell(progress, &format!("round {round}/{}: {}", args.rounds, load.title))?;
-            let mut order = args.proxies.clone();
-            if round % 2 == 0 {
-                order.reverse();
-            }
-            for proxy in order {
+            for proxy in in_turn(args.proxies.iter().copied(), round) {
                 let sample = noise::quietest(
                     args.attempts,
                     |sample: &Sample| sample.foreign,
@@ -107,6 +105,7 @@ pub(crate) fn run(
             }
         }
     }
+    go_on(&mut stage, &mut results, args, progress)?;
     let proxies = args.proxies.iter().copied().filter(|proxy| *proxy != Proxy::Direct);
     if args.calls {
         for proxy in proxies.clone() {
@@ -128,6 +127,48 @@ pub(crate) fn run(
     }
     Ok(results)
 }
+
+/// Further rounds, short ones, of the loads about which a target is still open.
+///
+/// A machine that others share does not get quieter by looking longer, only by looking more often.
+fn go_on(
+    stage: &mut Stage,
+    results: &mut Results,
+    args: &Args,
+    progress: &mut impl Write,
+) -> Result<(), Failed> {
+    let proxies = || args.proxies.iter().copied().filter(|proxy| Proxy::JUDGED.contains(proxy));
+    for round in args.rounds + 1..=args.most_rounds {
+        let figures = figures(results);
+        let is_open = |load: &&&Load| target::is_open(load, &figures, args.precision);
+        let open: Vec<&Load> = args.loads.iter().filter(is_open).copied().collect();
+        if open.is_empty() {
+            break;
+        }
+        let names: Vec<&str> = open.iter().map(|load| load.name).collect();
+        let at_most = args.most_rounds;
+        tell(progress, &format!("round {round}, of {at_most} at most: {}", names.join(", ")))?;
+        for load in open {
+            for proxy in in_turn(proxies(), round) {
+                let seen = stage.sample(load, proxy, args.seconds.min(SHORT))?;
+                results.samples.push(Sample::new(load, proxy, round, seen, args));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each other round the other way about.
+fn in_turn(proxies: impl Iterator<Item = Proxy>, round: u32) -> Vec<Proxy> {
+    let mut order: Vec<Proxy> = proxies.collect();
+    if round.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
+}
+
+/// Seconds of a sample of a further round.
+const SHORT: f64 = 0.5;
 
 /// What system calls are counted for: requests a connection, connections, bytes a connection.
 fn counted(hundreds: u64) -> [(&'static str, Work, u64); 3] {

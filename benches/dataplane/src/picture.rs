@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_longest_bar_is_the_greatest_value() {
-        let values = [(Proxy::Haproxy, vec![14.0]), (Proxy::Evenkeel, vec![7.0])];
+        let values = [(Proxy::Haproxy, [(1, 14.0)].into()), (Proxy::Evenkeel, [(1, 7.0)].into())];
         let figure = Figure {
             id: "ping.cpu".to_owned(),
             title: String::new(),

@@ -48,7 +48,10 @@ impl Proxy {
     ];
 
     /// Those of the one-minute version.
-    pub(crate) const IN_A_MINUTE: [Self; 3] = [Self::Direct, Self::Haproxy, Self::Evenkeel];
+    pub(crate) const IN_A_MINUTE: [Self; 3] = Self::JUDGED;
+
+    /// Those that targets are about.
+    pub(crate) const JUDGED: [Self; 3] = [Self::Direct, Self::Haproxy, Self::Evenkeel];
 
     /// What `--proxies` calls it.
     pub(crate) fn name(self) -> &'static str {

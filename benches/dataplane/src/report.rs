@@ -25,7 +25,7 @@ pub(crate) fn text(results: &Results, args: &Args) -> String {
         parts.push(table::ratios(&figures, proxies));
     }
     parts.push(table::absolutes(&figures, proxies));
-    parts.extend(table::every_p99(&figures, proxies));
+    parts.extend(table::each_p99(&figures, proxies));
     parts.push(table::targets(&judged) + &target::worse(&figures));
     parts.push(resolution(&figures).unwrap_or_default() + &noise(results));
     parts.join("\n")

@@ -47,7 +47,7 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(*lower, upper))
 }
 
-/// A ratio of two medians, and where it lies with a confidence of 95 %.
+/// The median of ratios, and where it lies with a confidence of 95 %.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Ratio {
     /// The ratio.
@@ -57,23 +57,28 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    /// How the median of `values` compares with that of `to`. None: one has no samples.
+    /// How values compare with those that were taken beside them, as pairs of a value and what it is
+    /// divided by. None of no pairs.
     ///
-    /// The interval is of a bootstrap: medians of samples drawn again and again from the samples.
-    /// It is drawn from a fixed seed, so that the same samples have the same interval. With four
-    /// samples a side it is rather too narrow than too wide.
-    pub(crate) fn of(values: &[f64], to: &[f64]) -> Option<Self> {
-        let value = divide(median(values)?, median(to)?)?;
-        if values.len() < ENOUGH || to.len() < ENOUGH {
+    /// A machine that others share is fast in one second and slow in the next. Both samples of a
+    /// pair are of about the same second, so that their ratio says little of that.
+    ///
+    /// The interval is of a bootstrap: medians of ratios drawn again and again from the ratios. It
+    /// is drawn from a fixed seed, so that the same samples have the same interval. Of four ratios
+    /// it is rather too narrow than too wide.
+    pub(crate) fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
+        let ratios: Vec<f64> =
+            pairs.into_iter().filter_map(|(value, by)| (by > 0.0).then_some(value / by)).collect();
+        let value = median(&ratios)?;
+        if ratios.len() < ENOUGH {
             return Some(Self { value, interval: None });
         }
         let mut random = fastrand::Rng::with_seed(SEED);
-        let mut ratios: Vec<f64> = (0..DRAWS)
-            .filter_map(|_| divide(drawn(values, &mut random)?, drawn(to, &mut random)?))
-            .collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        let cut = ratios.len() / 40;
-        let ends = ratios.get(cut).zip(ratios.get(ratios.len().saturating_sub(cut + 1)));
+        let mut medians: Vec<f64> =
+            (0..DRAWS).filter_map(|_| drawn(&ratios, &mut random)).collect();
+        medians.sort_unstable_by(f64::total_cmp);
+        let cut = medians.len() / 40;
+        let ends = medians.get(cut).zip(medians.get(medians.len().saturating_sub(cut + 1)));
         Some(Self { value, interval: ends.map(|(low, high)| (*low, *high)) })
     }
 
@@ -81,16 +86,22 @@ impl Ratio {
     pub(crate) fn is_surely_above(&self, than: f64) -> bool {
         self.interval.map_or(self.value, |(low, _)| low) > than
     }
+
+    /// Whether it is surely not `limit`: above or below it.
+    pub(crate) fn is_surely_not(&self, limit: f64) -> bool {
+        self.interval.is_some_and(|(low, high)| limit < low || high < limit)
+    }
+
+    /// Whether it is known to within a share of itself, either way.
+    pub(crate) fn is_within(&self, share: f64) -> bool {
+        self.interval.is_some_and(|(low, high)| high - low <= 2.0 * share * self.value)
+    }
 }
 
 fn drawn(values: &[f64], random: &mut fastrand::Rng) -> Option<f64> {
     let drawn: Vec<f64> =
         values.iter().filter_map(|_| values.get(random.usize(..values.len())).copied()).collect();
     median(&drawn)
-}
-
-fn divide(value: f64, by: f64) -> Option<f64> {
-    (by > 0.0).then(|| value / by)
 }
 
 const ENOUGH: usize = 3;
@@ -120,8 +131,7 @@ mod tests {
 
     #[test]
     fn equal_samples_are_as_good_as_one_another() {
-        let samples = [1.0, 1.1, 0.9, 1.0];
-        let ratio = Ratio::of(&samples, &samples).unwrap();
+        let ratio = Ratio::of([(1.0, 1.1), (1.1, 1.0), (0.9, 0.9), (1.0, 1.0)]).unwrap();
         let (low, high) = ratio.interval.unwrap();
         assert!((ratio.value - 1.0).abs() < 1e-9 && low < 1.0 && 1.0 < high, "{ratio:?}");
         assert!(!ratio.is_surely_above(1.0));
@@ -129,14 +139,31 @@ mod tests {
 
     #[test]
     fn a_difference_beyond_the_spread_is_sure() {
-        let ratio = Ratio::of(&[2.0, 2.1, 1.9], &[1.0, 1.05, 0.95]).unwrap();
+        let ratio = Ratio::of([(2.0, 1.0), (2.1, 1.05), (1.9, 0.95)]).unwrap();
         assert!(ratio.is_surely_above(1.5) && !ratio.is_surely_above(2.5), "{ratio:?}");
     }
 
     #[test]
-    fn two_samples_give_no_interval() {
-        assert_eq!(Ratio::of(&[1.0, 1.0], &[2.0, 2.0]), Some(Ratio { value: 0.5, interval: None }));
-        assert_eq!(Ratio::of(&[1.0], &[]), None);
-        assert_eq!(Ratio::of(&[1.0], &[0.0]), None);
+    fn what_slows_both_of_a_pair_does_not_count() {
+        let pairs = [(2.0, 1.0), (3.0, 1.5), (20.0, 10.0), (2.2, 1.1)];
+        let ratio = Ratio::of(pairs).unwrap();
+        assert!((ratio.value - 2.0).abs() < 1e-9 && ratio.is_within(0.001), "{ratio:?}");
+    }
+
+    #[test]
+    fn how_well_a_ratio_is_known() {
+        let ratio = Ratio { value: 2.0, interval: Some((1.9, 2.1)) };
+        assert!(ratio.is_within(0.0501) && !ratio.is_within(0.0499));
+        assert!(ratio.is_surely_not(1.8) && ratio.is_surely_not(2.2) && !ratio.is_surely_not(2.05));
+        let unknown = Ratio { interval: None, ..ratio };
+        assert!(!unknown.is_within(9.0) && !unknown.is_surely_not(9.0));
+    }
+
+    #[test]
+    fn two_pairs_give_no_interval() {
+        let ratio = Ratio::of([(1.0, 2.0), (1.0, 2.0)]);
+        assert_eq!(ratio, Some(Ratio { value: 0.5, interval: None }));
+        assert_eq!(Ratio::of([]), None);
+        assert_eq!(Ratio::of([(1.0, 0.0)]), None);
     }
 }

@@ -29,28 +29,42 @@ pub(crate) fn absolutes(figures: &[Figure], proxies: &[Proxy]) -> String {
     by_proxy(figures, proxies, "absolute", title, cell)
 }
 
-/// Every p99, since those of one proxy may lie in two heaps, which a median hides. None: there is
-/// not one.
-pub(crate) fn every_p99(figures: &[Figure], proxies: &[Proxy]) -> Option<String> {
+/// The p99 from the least to the greatest, since those of one proxy may lie in two heaps, which a
+/// median hides; of many some, as far apart as one another. None: there is not one.
+pub(crate) fn each_p99(figures: &[Figure], proxies: &[Proxy]) -> Option<String> {
     let cell = |figure: &Figure, proxy: Proxy| {
-        let values = figure.values.get(&proxy).map(Vec::as_slice).unwrap_or_default();
-        let all: Vec<String> = values.iter().map(|value| plain(*value)).collect();
-        if all.is_empty() { "-".to_owned() } else { all.join(" ") }
+        let values = figure.values.get(&proxy).into_iter().flat_map(|rounds| rounds.values());
+        let mut values: Vec<f64> = values.copied().collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let shown: Vec<String> = some(&values).into_iter().map(plain).collect();
+        if shown.is_empty() { "-".to_owned() } else { shown.join(" ") }
     };
     let title = |figure: &Figure| format!("{}, {}", figure.title, figure.unit);
     let is_p99 = |figure: &&Figure| figure.id.rsplit('.').next() == Some("p99");
     let shown: Vec<Figure> = figures.iter().filter(is_p99).cloned().collect();
-    (!shown.is_empty()).then(|| by_proxy(&shown, proxies, "every p99", title, cell))
+    (!shown.is_empty()).then(|| by_proxy(&shown, proxies, "each p99", title, cell))
 }
+
+/// The least, the greatest, and some between them.
+fn some(sorted: &[f64]) -> Vec<f64> {
+    let last = sorted.len().saturating_sub(1);
+    let steps = last.min(SOME - 1);
+    (0..=steps).filter_map(|step| sorted.get(step * last / steps.max(1)).copied()).collect()
+}
+
+/// Values of one row that can be read side by side.
+const SOME: usize = 9;
 
 /// What must come out, and what did.
 pub(crate) fn targets(judged: &[Judged]) -> String {
-    let head = ["target", "must", "aim", "measured", "verdict"].map(str::to_owned).to_vec();
+    let head =
+        ["target", "must", "aim", "measured", "rounds", "verdict"].map(str::to_owned).to_vec();
     let rows = judged.iter().map(|judged| {
         let (must, aim) = judged.wanted.clone();
         let noisy = if judged.noisy { ", but noisy" } else { "" };
         let verdict = format!("{}{noisy}", judged.verdict.word());
-        vec![judged.title.to_owned(), must, aim, judged.measured.clone(), verdict]
+        let rounds = judged.rounds.map(|rounds| rounds.to_string()).unwrap_or_default();
+        vec![judged.title.to_owned(), must, aim, judged.measured.clone(), rounds, verdict]
     });
     aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }
@@ -94,7 +108,8 @@ mod tests {
             better: Better::Less,
             exact: false,
             noisy: false,
-            values: [(Proxy::Haproxy, vec![14.0]), (Proxy::Evenkeel, vec![7.0])].into(),
+            values: [(Proxy::Haproxy, [(1, 14.0)].into()), (Proxy::Evenkeel, [(1, 7.0)].into())]
+                .into(),
         }
     }
 

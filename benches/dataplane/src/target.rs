@@ -1,6 +1,7 @@
 //! What must come out, against HAProxy 2.6 without splicing in the same run.
 
 use crate::figure::{Better, Figure};
+use crate::load::Load;
 use crate::proxy::Proxy;
 use crate::statistics::Ratio;
 
@@ -24,6 +25,17 @@ enum Against {
     Direct,
     /// Nothing.
     Nothing,
+}
+
+impl Against {
+    /// The proxy whose value it is.
+    fn proxy(self) -> Option<Proxy> {
+        match self {
+            Self::Haproxy => Some(Proxy::Haproxy),
+            Self::Direct => Some(Proxy::Direct),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// How a target was met.
@@ -60,6 +72,8 @@ pub(crate) struct Judged {
     pub(crate) wanted: (String, String),
     /// What was measured.
     pub(crate) measured: String,
+    /// In how many rounds. None: it is counted, or there is no figure.
+    pub(crate) rounds: Option<usize>,
     /// How that was.
     pub(crate) verdict: Verdict,
     /// Whether it is of noisy samples, and so worth little.
@@ -67,17 +81,29 @@ pub(crate) struct Judged {
 }
 
 impl Target {
+    fn figure<'a>(&self, figures: &'a [Figure]) -> Option<&'a Figure> {
+        figures.iter().find(|figure| figure.id == self.figure)
+    }
+
+    /// Whether further rounds would say more about it: its ratio is not known to within `share`, nor
+    /// surely on one side of what must be reached.
+    fn is_open(&self, figures: &[Figure], share: f64) -> bool {
+        let Some((figure, to)) = self.figure(figures).zip(self.against.proxy()) else {
+            return false;
+        };
+        let Some(ratio) = figure.ratio(Proxy::Evenkeel, to) else { return false };
+        let is_known = ratio.is_within(share) || ratio.is_surely_not(self.must);
+        figure.rounds(Proxy::Evenkeel, to) < LEAST || !is_known
+    }
+
     fn judge(&self, figures: &[Figure]) -> Judged {
-        let figure = figures.iter().find(|figure| figure.id == self.figure);
-        let ratio = |figure: &Figure, to| figure.ratio(Proxy::Evenkeel, to);
-        let (value, interval) = match self.against {
-            Against::Haproxy => figure.and_then(|figure| ratio(figure, Proxy::Haproxy)),
-            Against::Direct => figure.and_then(|figure| ratio(figure, Proxy::Direct)),
-            Against::Nothing => None,
-        }
-        .map_or((None, None), |ratio| (Some(ratio.value), ratio.interval));
+        let figure = self.figure(figures);
+        let compared = figure.zip(self.against.proxy());
+        let ratio = compared.and_then(|(figure, to)| figure.ratio(Proxy::Evenkeel, to));
+        let rounds = compared.map(|(figure, to)| figure.rounds(Proxy::Evenkeel, to));
+        let interval = ratio.and_then(|ratio| ratio.interval);
         let value = match self.against {
-            Against::Haproxy | Against::Direct => value,
+            Against::Haproxy | Against::Direct => ratio.map(|ratio| ratio.value),
             Against::Nothing => figure.and_then(|figure| figure.of(Proxy::Evenkeel)),
         };
         let sign = if self.better == Better::Less { "<=" } else { ">=" };
@@ -94,6 +120,7 @@ impl Target {
                 format!("{sign} {}", number(self.aim)),
             ),
             measured: value.map(number).unwrap_or_default() + &interval.unwrap_or_default(),
+            rounds,
             verdict: value.map_or(Verdict::NotMeasured, |value| self.verdict(value)),
             noisy: figure.is_some_and(|figure| figure.noisy),
         }
@@ -110,6 +137,15 @@ impl Target {
             (false, false) => Verdict::Missed,
         }
     }
+}
+
+/// Whether further rounds of a load would say more about a target: one of its ratios is not known to
+/// within `share`, nor surely on one side of what must be reached.
+pub(crate) fn is_open(load: &Load, figures: &[Figure], share: f64) -> bool {
+    TARGETS
+        .iter()
+        .filter(|target| target.figure.split_once('.').is_some_and(|(of, _)| of == load.name))
+        .any(|target| target.is_open(figures, share))
 }
 
 /// Judges all targets.
@@ -136,6 +172,7 @@ fn against_the_others(figures: &[Figure]) -> Judged {
         title: "figures worse than the best of nginx and Envoy",
         wanted: ("none".to_owned(), "none".to_owned()),
         measured,
+        rounds: None,
         verdict,
         noisy: compared.iter().any(|worse| worse.figure.noisy),
     }
@@ -172,6 +209,9 @@ impl<'a> Worse<'a> {
         self.ratio.is_surely_above(SAME)
     }
 }
+
+/// Rounds from which on an interval is believed.
+const LEAST: usize = 8;
 
 /// A difference in the last digit of an exact count is none.
 const SAME: f64 = 1.01;
@@ -234,7 +274,10 @@ mod tests {
             better,
             exact: false,
             noisy: false,
-            values: values.iter().map(|(proxy, value)| (*proxy, vec![*value; 3])).collect(),
+            values: values
+                .iter()
+                .map(|(proxy, value)| (*proxy, (1..=3).map(|round| (round, *value)).collect()))
+                .collect(),
         }
     }
 
@@ -285,7 +328,8 @@ mod tests {
 
     #[test]
     fn one_sample_proves_nothing_but_one_count_does() {
-        let values = [(Proxy::Evenkeel, vec![5.0]), (Proxy::Nginx, vec![4.0])].into();
+        let once = |value| [(1, value)].into();
+        let values = [(Proxy::Evenkeel, once(5.0)), (Proxy::Nginx, once(4.0))].into();
         let sampled = Figure { values, ..figure("ping.cpu", LESS, &[]) };
         let counted = Figure { exact: true, ..sampled.clone() };
         assert_eq!(worse(&[sampled]), "");
@@ -293,10 +337,32 @@ mod tests {
     }
 
     #[test]
+    fn rounds_go_on_until_a_ratio_is_known_or_surely_on_one_side() {
+        let ping = Load::named("ping").unwrap();
+        let open = |value: f64, swing: f64, rounds: u32| {
+            let swung = |round: u32| {
+                value * if round.is_multiple_of(2) { 1.0 + swing } else { 1.0 - swing }
+            };
+            let ours = (0..rounds).map(|round| (round, swung(round))).collect();
+            let theirs = (0..rounds).map(|round| (round, 1.0)).collect();
+            let values = [(Proxy::Evenkeel, ours), (Proxy::Haproxy, theirs)].into();
+            let figure = Figure { values, ..figure("ping.cpu", LESS, &[]) };
+            is_open(ping, &[figure], 0.02)
+        };
+        assert!(open(0.94, 0.1, 12), "either side of 0.95");
+        assert!(!open(0.94, 0.01, 12), "well known");
+        assert!(!open(0.6, 0.1, 12), "below 0.95 in any case");
+        assert!(open(0.6, 0.01, 7), "too few rounds");
+        let alone = figure("ping.cpu", LESS, &[(Proxy::Evenkeel, 1.0)]);
+        assert!(!is_open(ping, &[alone], 0.02), "nothing to compare with");
+        assert!(!is_open(Load::named("open").unwrap(), &[], 0.02), "no target is about it");
+    }
+
+    #[test]
     fn every_target_is_about_a_figure_that_is_measured() {
         for target in TARGETS {
             let (load, _) = target.figure.split_once('.').unwrap();
-            let known = crate::load::Load::named(load).is_some_and(|load| load.in_a_minute);
+            let known = Load::named(load).is_some_and(|load| load.in_a_minute);
             assert!(known || ["idle", "calls"].contains(&load), "{}", target.figure);
         }
     }
