@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::balancer::Balancer;
 use crate::listener::Listener;
-use crate::thread::{Cpu, DataThread, Order, Shared};
+use crate::thread::{DataThread, Order, Shared};
 
 /// The data threads. They end when the process is drained and the last connection has ended, or is
 /// aborted. Clones are the same threads.
@@ -32,14 +32,13 @@ impl DataPlane {
     /// If the kernel has no descriptors or threads for them.
     pub fn start(threads: usize, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
         let (shared, threads) = Shared::threads(threads.max(1))?;
-        let cpus = Cpu::for_each(threads.len());
         let plane = Self { shared, shutdown: shutdown.clone() };
-        for (index, (data_thread, cpu)) in threads.into_iter().zip(cpus).enumerate() {
+        for (index, data_thread) in threads.into_iter().enumerate() {
             let (ended, end) = oneshot::channel();
             let named = thread::Builder::new().name(format!("evenkeel-data-{index}"));
             let spawned = named.spawn(move || {
                 let _ended = ended;
-                run(data_thread, cpu);
+                run(data_thread);
             });
             if let Err(error) = spawned {
                 plane.shared.order(Order::ABORT);
@@ -126,8 +125,8 @@ impl DataPlane {
     }
 }
 
-fn run(data_thread: DataThread, cpu: Option<Cpu>) {
-    if let Err(error) = data_thread.run(cpu) {
+fn run(data_thread: DataThread) {
+    if let Err(error) = data_thread.run() {
         tracing::error!(%error, "a data thread cannot go on");
     }
 }

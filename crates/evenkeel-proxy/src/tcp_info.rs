@@ -1,6 +1,6 @@
 //! What the kernel knows of a connection: `TCP_INFO` of tcp(7).
 //!
-//! The one file of the project with `unsafe` in it: no library reads this option.
+//! One of the two files of the project with `unsafe` in them: no library reads this option.
 #![expect(unsafe_code, reason = "getsockopt(2) of an option that no safe library has")]
 
 use std::io;

@@ -13,10 +13,10 @@
 //! another's number; and what outlives a connection (its timer) knows it by a serial.
 
 mod accept;
-mod cpu;
 mod inbox;
 mod moved;
 mod poller;
+mod schedule;
 mod timers;
 
 use std::fs::File;
@@ -34,12 +34,11 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use self::accept::{Accepting, spare};
-pub(crate) use self::cpu::Cpu;
-use self::cpu::Effort;
 use self::inbox::{Client, Listening, Post};
 pub(crate) use self::inbox::{Mailbox, Order};
 use self::moved::Moved;
 use self::poller::{ConnectionId, Poller, Token};
+use self::schedule::{Effort, Schedule};
 use self::timers::{Alarm, Timers};
 use crate::account::{Book, PageNumber};
 use crate::balancer::Balancer;
@@ -95,14 +94,20 @@ pub(crate) struct DataThread {
     random: fastrand::Rng,
     /// One descriptor in reserve: with none left a client could not even be told so.
     spare: Option<File>,
-    cpu: Option<Cpu>,
-    effort: Effort,
-    carry_over_at: Option<Instant>,
+    schedule: Schedule,
+    carry_over: Option<CarryOver>,
     /// How often it beats also when nothing happens: not unless somebody watches.
     beat_every: Option<Duration>,
     draining: bool,
     aborting: bool,
     stopped_accepting: bool,
+}
+
+/// When a thread next carries over what it has counted, and what it has used until then.
+#[derive(Debug)]
+struct CarryOver {
+    at: Instant,
+    effort: Effort,
 }
 
 /// A connection with what its thread needs to know of it.
@@ -133,8 +138,9 @@ impl Shared {
         });
         let threads = inboxes
             .into_iter()
+            .zip(Schedule::for_each(count))
             .enumerate()
-            .map(|(index, inbox)| DataThread::new(index, &shared, inbox))
+            .map(|(index, (inbox, schedule))| DataThread::new(index, &shared, inbox, schedule))
             .collect::<Result<_, _>>()?;
         Ok((shared, threads))
     }
@@ -179,7 +185,12 @@ impl Shared {
 }
 
 impl DataThread {
-    fn new(index: usize, shared: &Arc<Shared>, inbox: Receiver<Client>) -> Result<Self, Errno> {
+    fn new(
+        index: usize,
+        shared: &Arc<Shared>,
+        inbox: Receiver<Client>,
+        schedule: Schedule,
+    ) -> Result<Self, Errno> {
         let poller = Poller::new()?;
         if let Some(mailbox) = shared.mailboxes.get(index) {
             poller.add_bell(mailbox.bell())?;
@@ -202,9 +213,8 @@ impl DataThread {
             moved: Moved::default(),
             random: fastrand::Rng::new(),
             spare: spare(),
-            cpu: None,
-            effort: Effort::new(Instant::now()),
-            carry_over_at: None,
+            schedule,
+            carry_over: None,
             beat_every: None,
             draining: false,
             aborting: false,
@@ -213,15 +223,13 @@ impl DataThread {
     }
 
     /// Runs until it is drained or aborted and the last connection has ended.
-    pub(crate) fn run(mut self, cpu: Option<Cpu>) -> Result<(), Errno> {
-        self.cpu = cpu;
+    pub(crate) fn run(mut self) -> Result<(), Errno> {
         let mut events = poller::events();
         loop {
             let before = Instant::now();
             let timeout = self.timeout(before);
             let has_mail = self.wait(&mut events, timeout)?;
             let now = Instant::now();
-            self.effort.waited(before, now);
             self.beat(now);
             if has_mail {
                 self.read_mail(now);
@@ -254,7 +262,7 @@ impl DataThread {
         }
         let pauses = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until);
         let others = pauses
-            .chain(self.carry_over_at)
+            .chain(self.carry_over.as_ref().map(|carry_over| carry_over.at))
             .chain(self.book.listen_at())
             .chain(self.resets.iter().filter_map(Resets::next_at))
             .min();
@@ -550,13 +558,9 @@ impl DataThread {
     }
 
     fn see_to_the_book(&mut self, now: Instant) {
-        if self.carry_over_at.is_some_and(|at| at <= now) {
-            self.carry_over_at = None;
+        if let Some(carry_over) = self.carry_over.take_if(|carry_over| carry_over.at <= now) {
             self.book.carry_over();
-            let (busy, moved) = (self.effort.share(now), self.mover.take_sum());
-            if let Some(cpu) = &mut self.cpu {
-                cpu.settle(busy, moved);
-            }
+            self.schedule.settle(carry_over.effort.share(now), self.mover.take_sum());
             self.mover.pipes.tidy();
             self.timers.prune(self.connections.len(), |id, due| {
                 self.connections
@@ -564,11 +568,11 @@ impl DataThread {
                     .is_some_and(|live| live.id == id && live.alarm.stands_for(due))
             });
         }
-        let has_news = self.book.has_news() || self.mover.pipes.keeps_any();
-        if self.carry_over_at.is_none() && has_news {
-            self.carry_over_at = Some(now + CARRY_OVER);
-            // From the first that there is to do: a pause before it says nothing.
-            self.effort = Effort::new(now);
+        let is_due =
+            self.book.has_news() || self.mover.pipes.keeps_any() || self.schedule.is_busy();
+        if self.carry_over.is_none() && is_due {
+            // Its effort counts from the first that there is to do: a pause before it says nothing.
+            self.carry_over = Some(CarryOver { at: now + CARRY_OVER, effort: Effort::from(now) });
         }
     }
 

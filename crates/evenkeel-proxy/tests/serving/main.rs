@@ -1,6 +1,8 @@
 //! A whole service on loopback: what clients feel when backends come and go.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod scheduling;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
