@@ -60,6 +60,8 @@ pub(crate) struct Args {
     pub(crate) threads: usize,
     /// The binary of evenkeel.
     pub(crate) evenkeel: PathBuf,
+    /// The binary that is measured as `evenkeel-again`. None: the same.
+    pub(crate) again: Option<PathBuf>,
     /// Further environment of evenkeel.
     pub(crate) environment: Vec<(String, String)>,
     /// The binary of Envoy.
@@ -87,6 +89,7 @@ impl Args {
             idle_connections: 9500,
             threads: 2,
             evenkeel: "target/release/evenkeel".into(),
+            again: None,
             environment: Vec::new(),
             envoy: "envoy".into(),
             picture: None,
@@ -160,6 +163,7 @@ fn measure(words: Vec<String>) -> Result<Args, String> {
             "--idle-connections" => args.idle_connections = number(&argument, &value()?)?,
             "--threads" => args.threads = number(&argument, &value()?)?,
             "--evenkeel" => args.evenkeel = value()?.into(),
+            "--again" => args.again = Some(value()?.into()),
             "--evenkeel-env" => {
                 let pair = value()?;
                 let (name, set) = pair.split_once('=').ok_or("--evenkeel-env takes NAME=VALUE")?;
@@ -240,6 +244,7 @@ Usage: benches/dataplane/run [ARGUMENTS]
   --idle-connections N  how many idle connections memory is measured with [9500; 2000]
   --threads N           threads of each proxy [2]
   --evenkeel PATH       this binary of evenkeel, instead of building one
+  --again PATH          another binary, measured as evenkeel-again: before and after a change
   --evenkeel-env N=V    further environment of evenkeel; may be repeated
   --envoy PATH          this binary of Envoy
   --picture PATH        draws the result as an SVG

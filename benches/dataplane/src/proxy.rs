@@ -73,7 +73,7 @@ impl Proxy {
             Self::Direct => "no proxy",
             Self::Haproxy => "HAProxy, no splice",
             Self::Evenkeel => "evenkeel",
-            Self::EvenkeelAgain => "the same evenkeel under a second name",
+            Self::EvenkeelAgain => "the same evenkeel under a second name, or the one of --again",
             Self::HaproxySplice => "HAProxy, splice-request and -response, pipes of 256 KiB",
             Self::HaproxyPinned => "HAProxy, no splice, each thread pinned to a CPU",
             Self::Nginx => "nginx stream, reuseport, half-close kept",
@@ -134,7 +134,8 @@ impl Proxy {
             Self::HaproxyPinned => haproxy(config::HAPROXY_PINNED),
             Self::Evenkeel | Self::EvenkeelAgain => {
                 let path = write("evenkeel.yaml", config::EVENKEEL)?;
-                let mut command = child::command(&place.evenkeel);
+                let again = place.again.as_ref().filter(|_| self == Self::EvenkeelAgain);
+                let mut command = child::command(again.unwrap_or(&place.evenkeel));
                 command.args(["run", "--log-level", "warn", "--config"]).arg(path);
                 command.envs(place.environment.iter().cloned());
                 Ok(command)
@@ -167,6 +168,8 @@ pub(crate) struct Place {
     pub(crate) threads: usize,
     /// The binary of evenkeel.
     pub(crate) evenkeel: PathBuf,
+    /// The binary that is measured as `evenkeel-again`. None: the same.
+    pub(crate) again: Option<PathBuf>,
     /// Further environment of evenkeel.
     pub(crate) environment: Vec<(String, String)>,
     /// Whether it knows the key `dataPlane`.

@@ -22,12 +22,16 @@ pub(crate) fn text(results: &Results, args: &Args) -> String {
     let judged = target::judge(&figures);
     let mut parts = vec![head(args)];
     if proxies.contains(&Proxy::Haproxy) {
-        parts.push(table::ratios(&figures, proxies));
+        parts.push(table::ratios(&figures, proxies, Proxy::Haproxy));
+    }
+    if args.again.is_some() {
+        parts.push(table::ratios(&figures, &[Proxy::EvenkeelAgain], Proxy::Evenkeel));
     }
     parts.push(table::absolutes(&figures, proxies));
     parts.extend(table::each_p99(&figures, proxies));
     parts.push(table::targets(&judged) + &target::worse(&figures));
-    parts.push(resolution(&figures).unwrap_or_default() + &noise(results));
+    let resolution = resolution(&figures).filter(|_| args.again.is_none());
+    parts.push(resolution.unwrap_or_default() + &noise(results));
     parts.join("\n")
 }
 
@@ -106,6 +110,9 @@ fn versions(args: &Args) -> Vec<(&'static str, Option<String>)> {
     let mut versions = Vec::new();
     if of(&[Proxy::Evenkeel, Proxy::EvenkeelAgain]) {
         versions.push(("evenkeel", version(&args.evenkeel, "--version")));
+    }
+    if let Some(again) = args.again.as_ref().filter(|_| of(&[Proxy::EvenkeelAgain])) {
+        versions.push(("evenkeel-again", version(again, "--version")));
     }
     if of(&[Proxy::Haproxy, Proxy::HaproxySplice, Proxy::HaproxyPinned]) {
         versions.push(("haproxy", version(Path::new("haproxy"), "-v")));

@@ -78,6 +78,7 @@ impl Stage {
             backend: hello.address,
             threads: args.threads,
             evenkeel: args.evenkeel.clone(),
+            again: args.again.clone(),
             environment: args.environment.clone(),
             knows_data_plane: false,
             envoy: args.envoy.clone(),

@@ -5,18 +5,18 @@ use crate::proxy::Proxy;
 use crate::target::Judged;
 use evenkeel_bench::text::aligned;
 
-/// Ratios to HAProxy, with where they lie with a confidence of 95 %.
-pub(crate) fn ratios(figures: &[Figure], proxies: &[Proxy]) -> String {
-    let shown: Vec<Proxy> =
-        proxies.iter().copied().filter(|proxy| *proxy != Proxy::Haproxy).collect();
-    let cell = |figure: &Figure, proxy: Proxy| match figure.ratio(proxy, Proxy::Haproxy) {
+/// Ratios to one proxy, with where they lie with a confidence of 95 %.
+pub(crate) fn ratios(figures: &[Figure], proxies: &[Proxy], to: Proxy) -> String {
+    let shown: Vec<Proxy> = proxies.iter().copied().filter(|proxy| *proxy != to).collect();
+    let cell = |figure: &Figure, proxy: Proxy| match figure.ratio(proxy, to) {
         None => "-".to_owned(),
         Some(ratio) => match ratio.interval {
             None => format!("{:.2}", ratio.value),
             Some((low, high)) => format!("{:.2} [{low:.2}-{high:.2}]", ratio.value),
         },
     };
-    by_proxy(figures, &shown, "x HAProxy without splice", |figure| figure.title.clone(), cell)
+    let corner = format!("x {}", to.title());
+    by_proxy(figures, &shown, &corner, |figure| figure.title.clone(), cell)
 }
 
 /// The medians themselves.
@@ -115,11 +115,12 @@ mod tests {
 
     #[test]
     fn ratios_leave_out_who_they_are_to() {
-        let text = ratios(&[figure()], &[Proxy::Haproxy, Proxy::Evenkeel, Proxy::Envoy]);
+        let proxies = [Proxy::Haproxy, Proxy::Evenkeel, Proxy::Envoy];
         let expected = "\
-x HAProxy without splice  evenkeel  envoy
-ping: CPU                 0.50      -
+x HAProxy, no splice  evenkeel  envoy
+ping: CPU             0.50      -
 ";
+        let text = ratios(&[figure()], &proxies, Proxy::Haproxy);
         assert_eq!(text, expected);
     }
 

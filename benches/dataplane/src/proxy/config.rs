@@ -50,6 +50,7 @@ mod tests {
             backend: ([127, 0, 0, 1], 9000).into(),
             threads: 2,
             evenkeel: "evenkeel".into(),
+            again: None,
             environment: Vec::new(),
             knows_data_plane,
             envoy: "envoy".into(),
