@@ -655,6 +655,7 @@ fn at(place: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::{TcpListener, TcpStream};
 
     use evenkeel_core::pool::Pool;
@@ -750,6 +751,25 @@ mod tests {
         thread.shared.order(Order::BEAT);
         thread.read_mail(now);
         assert_eq!(thread.timeout(now), Some(BEAT));
+    }
+
+    #[test]
+    fn a_connection_that_panics_is_reset_and_the_others_go_on() {
+        let (mut thread, client) = thread();
+        let now = Instant::now();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0.into();
+        thread.keep(Client { socket, ..client() }, now);
+        thread.keep(client(), now);
+        let panics = thread.ready[0];
+        thread.let_one(panics, now, |_, _| panic!("as a fault of ours would"));
+        assert_eq!((thread.connections.len(), thread.shared.open()), (1, 1));
+        let reset = peer.read(&mut [0]).unwrap_err();
+        assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+        // Neither does it run once more, though it was queued.
+        thread.run_ready(now);
+        assert_eq!(thread.shared.open(), 0, "the other one had no backend");
     }
 
     #[test]

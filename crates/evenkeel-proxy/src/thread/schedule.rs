@@ -21,8 +21,8 @@ use tokio::time::Instant;
 
 use self::policy::Policy;
 
-/// Bytes moved between two accounts of a thread which are bulk: half a gigabyte a second.
-const BULK: u64 = 128 * 1024 * 1024;
+/// Bytes moved between two accounts of a thread which are bulk: a gigabyte a second.
+const BULK: u64 = 256 * 1024 * 1024;
 
 /// Share of a CPU from which a thread is busy.
 const BUSY: f64 = 0.25;
@@ -147,7 +147,7 @@ mod tests {
         assert!(is_normal(), "it has little to do");
         schedule.settle(0.5, 1 << 20);
         assert_eq!(Policy::now(), Some(Policy::Batch));
-        schedule.settle(0.9, 1 << 28);
+        schedule.settle(0.9, BULK);
         assert!(is_normal() && !schedule.is_busy(), "it moves bulk");
     }
 
