@@ -51,6 +51,14 @@ impl Figure {
         median(&of_all).or_else(|| median(&rounds.values().copied().collect::<Vec<_>>()))
     }
 
+    /// What a proxy has where `to` has its median: the median of `to`, of all its rounds, times how
+    /// the proxy compares with it. It tells the same of both as their ratio, which two medians need
+    /// not.
+    pub(crate) fn beside(&self, proxy: Proxy, to: Proxy) -> Option<f64> {
+        let of_it: Vec<f64> = self.values.get(&to)?.values().copied().collect();
+        Some(self.ratio(proxy, to)?.value * median(&of_it)?)
+    }
+
     /// How a proxy compares with another, round by round.
     pub(crate) fn ratio(&self, proxy: Proxy, to: Proxy) -> Option<Ratio> {
         Ratio::of(self.pairs(proxy, to))
@@ -181,6 +189,22 @@ fn of_load(load: &Load, samples: &[&Sample]) -> Vec<Figure> {
 }
 
 #[cfg(test)]
+impl Figure {
+    /// One of CPU, for tests.
+    pub(crate) fn example(values: impl IntoIterator<Item = (Proxy, Rounds)>) -> Self {
+        Self {
+            id: "ping.cpu".to_owned(),
+            title: "ping: CPU".to_owned(),
+            unit: "us",
+            better: Better::Less,
+            exact: false,
+            noisy: false,
+            values: values.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::Spent;
@@ -220,20 +244,13 @@ mod tests {
             (Proxy::Nginx, of(&[(1, 15.0), (3, 15.0)])),
             (Proxy::Envoy, of(&[])),
         ];
-        let mut figure = Figure {
-            id: "ping.cpu".to_owned(),
-            title: String::new(),
-            unit: "us",
-            better: Better::Less,
-            exact: false,
-            noisy: false,
-            values: values.into(),
-        };
+        let mut figure = Figure::example(values);
         assert_eq!(figure.rounds(Proxy::Evenkeel, Proxy::Haproxy), 3);
         assert_eq!(figure.rounds(Proxy::Evenkeel, Proxy::Nginx), 2);
         assert_eq!(figure.ratio(Proxy::Evenkeel, Proxy::Envoy), None);
         assert_eq!(figure.of(Proxy::Evenkeel), Some(12.0), "no round has all of them");
         figure.values.remove(&Proxy::Envoy);
         assert_eq!(figure.of(Proxy::Evenkeel), Some(11.0), "rounds 1 and 3 have all");
+        assert_eq!(figure.beside(Proxy::Evenkeel, Proxy::Haproxy), Some(12.0), "half of 24");
     }
 }

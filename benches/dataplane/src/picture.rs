@@ -53,7 +53,7 @@ struct Group {
 impl Group {
     fn new(title: &str, figure: &Figure) -> Option<Self> {
         let bars: Vec<(Proxy, f64)> =
-            BARS.iter().filter_map(|proxy| Some((*proxy, figure.of(*proxy)?))).collect();
+            BARS.iter().filter_map(|proxy| Some((*proxy, length(figure, *proxy)?))).collect();
         let longest = bars.iter().map(|(_, value)| *value).max_by(f64::total_cmp)?;
         let way = match figure.better {
             Better::Less => "less is better",
@@ -97,6 +97,11 @@ impl Group {
         }
         text
     }
+}
+
+/// How long a bar is: beside HAProxy's where it was measured, so that both tell what their ratio does.
+fn length(figure: &Figure, proxy: Proxy) -> Option<f64> {
+    figure.beside(proxy, Proxy::Haproxy).or_else(|| figure.of(proxy))
 }
 
 /// A value as people say it.
@@ -173,15 +178,7 @@ mod tests {
     #[test]
     fn the_longest_bar_is_the_greatest_value() {
         let values = [(Proxy::Haproxy, [(1, 14.0)].into()), (Proxy::Evenkeel, [(1, 7.0)].into())];
-        let figure = Figure {
-            id: "ping.cpu".to_owned(),
-            title: String::new(),
-            unit: "us",
-            better: Better::Less,
-            exact: false,
-            noisy: false,
-            values: values.into(),
-        };
+        let figure = Figure::example(values);
         let svg = draw(&[figure], "2 CPUs");
         assert!(svg.contains("class=\"peer\" x=\"110\" y=\"47\" width=\"230.0\""), "{svg}");
         assert!(svg.contains("class=\"ours\" x=\"110\" y=\"29\" width=\"115.0\""), "{svg}");

@@ -98,19 +98,12 @@ pub(crate) fn plain(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::Better;
 
     fn figure() -> Figure {
-        Figure {
-            id: "ping.cpu".to_owned(),
-            title: "ping: CPU".to_owned(),
-            unit: "us",
-            better: Better::Less,
-            exact: false,
-            noisy: false,
-            values: [(Proxy::Haproxy, [(1, 14.0)].into()), (Proxy::Evenkeel, [(1, 7.0)].into())]
-                .into(),
-        }
+        Figure::example([
+            (Proxy::Haproxy, [(1, 14.0)].into()),
+            (Proxy::Evenkeel, [(1, 7.0)].into()),
+        ])
     }
 
     #[test]

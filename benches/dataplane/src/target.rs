@@ -267,18 +267,10 @@ mod tests {
     use super::*;
 
     fn figure(id: &str, better: Better, values: &[(Proxy, f64)]) -> Figure {
-        Figure {
-            id: id.to_owned(),
-            title: id.to_owned(),
-            unit: "",
-            better,
-            exact: false,
-            noisy: false,
-            values: values
-                .iter()
-                .map(|(proxy, value)| (*proxy, (1..=3).map(|round| (round, *value)).collect()))
-                .collect(),
-        }
+        let thrice = |value| (1..=3).map(|round| (round, value)).collect();
+        let values = values.iter().map(|(proxy, value)| (*proxy, thrice(*value)));
+        let (id, title) = (id.to_owned(), id.to_owned());
+        Figure { id, title, better, ..Figure::example(values) }
     }
 
     fn judged(figures: &[Figure], title: &str) -> Judged {
