@@ -174,6 +174,9 @@ fn measure(words: Vec<String>) -> Result<Args, String> {
             _ => return Err(format!("{argument} is no argument; --help lists them")),
         }
     }
+    if args.again.is_some() && !args.proxies.contains(&Proxy::EvenkeelAgain) {
+        args.proxies.push(Proxy::EvenkeelAgain);
+    }
     Ok(args)
 }
 
@@ -267,6 +270,15 @@ mod tests {
         let args = measured("--rounds 7 --minute --seconds=0.1").unwrap();
         assert_eq!((args.rounds, args.seconds, args.attempts), (7, 0.1, 2));
         assert_eq!(measured("").unwrap().rounds, 4);
+    }
+
+    #[test]
+    fn another_binary_is_measured_whatever_else_is() {
+        for line in ["--minute --again old", "--again old --proxies evenkeel", "--again=old"] {
+            let args = measured(line).unwrap();
+            let again = args.proxies.iter().filter(|proxy| **proxy == Proxy::EvenkeelAgain);
+            assert_eq!((again.count(), args.again), (1, Some("old".into())), "{line}");
+        }
     }
 
     #[test]

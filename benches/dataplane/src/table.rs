@@ -107,6 +107,16 @@ mod tests {
     }
 
     #[test]
+    fn of_many_some_are_shown_and_the_ends_always() {
+        let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
+        let shown = some(&sorted);
+        assert_eq!((shown.len(), shown.first(), shown.last()), (SOME, Some(&1.0), Some(&100.0)));
+        assert_eq!(some(&sorted[..3]), [1.0, 2.0, 3.0]);
+        assert_eq!(some(&sorted[..1]), [1.0]);
+        assert!(some(&[]).is_empty());
+    }
+
+    #[test]
     fn ratios_leave_out_who_they_are_to() {
         let proxies = [Proxy::Haproxy, Proxy::Evenkeel, Proxy::Envoy];
         let expected = "\
